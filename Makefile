@@ -45,7 +45,7 @@ prerequisites:
 
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 INSTALL_PLAIN := $(PIP) -c constraints.txt -e '.[dev]'
-# LOCKED=1, for CI and images: only files with the hashes in requirements.lock.
+# LOCKED=1, for CI and images: install only files whose hashes are in requirements.lock.
 INSTALL_LOCKED := $(PIP) --require-hashes -r requirements.lock && \
   $(PIP) --no-deps --no-build-isolation -e .
 
@@ -93,7 +93,7 @@ selftest: setup ## plant each defect of tests/system/defects in the firmware; th
 	$(BIN)/python -m tests.system.defects.run $(ARGS)
 
 # Mutants are drawn from the seed: the same SEED and sources give the same mutants.
-mutate: setup ## test random changes of the firmware, list those that no test notices (COMPONENT= N= SEED= ARGS=)
+mutate: setup ## make random changes to the firmware, list those that no test notices (COMPONENT= N= SEED= ARGS=)
 	$(BIN)/python -m tests.mutation.run $(COMPONENT:%=--component %) $(N:%=-n %) $(SEED:%=--seed %) $(ARGS)
 
 mutate-python: setup ## the same for the harness's evidence, analysis and leases (N= SEED=)
@@ -107,7 +107,7 @@ endurance: native ## play 200 rounds of flash, boot, console, kill and random fa
 	$(BIN)/python -m tests.system.endurance.run $(ARGS)
 
 MINUTES ?= 10
-explore: native ## compare the firmware with a model of the guide in random scripts, with a fresh seed (MINUTES=10, ARGS="--seed N")
+explore: native ## run random scripts on the firmware and on a model of the guide, compare the results, with a fresh seed (MINUTES=10, ARGS="--seed N")
 	$(BIN)/python -m tests.model.explore --minutes $(MINUTES) $(ARGS)
 
 bench: native ## measure link, analyser, report and tools, next to the stock tools in the same run
@@ -124,7 +124,7 @@ lint: setup ## run ruff, mypy and clang-format
 check-idf: ## build all configurations and examples of the firmware with ESP-IDF (needs IDF_PATH)
 	@firmware/tools/check_idf.sh
 
-check-headers: setup ## check the firmware against an ESP-IDF without its toolchain (IDF=checkout COMPONENTS="dir …")
+check-headers: setup ## check the firmware against ESP-IDF's headers, without its toolchain (IDF=checkout COMPONENTS="dir …")
 	@$(BIN)/python firmware/tools/check_headers.py $(if $(IDF),--idf $(IDF)) $(COMPONENTS:%=--component %) $(ARGS)
 
 # uv has a separate environment, because the installed versions may no longer fit together.

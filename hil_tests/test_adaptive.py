@@ -1,4 +1,4 @@
-"""Warning thresholds are learned per mode, and 10 KB more than usual raise a warning."""
+"""Warning thresholds are learned per mode, and using 10 KB more than usual raises a warning."""
 
 from __future__ import annotations
 
@@ -23,9 +23,13 @@ CROSSINGS = 2
 CRC_SIZE = 4
 """Bytes at the end of adapt_store_t, with padding."""
 SAME_CRC = (0, 4, 11, 16)
-"""Bytes in which the same bit can flip without a change of the CRC-16: (x^16 + x^12 + x^5 + 1)^8 has these bytes."""
+"""Distances in bytes: if the same bit flips in bytes at these distances, the CRC-16 stays the same.
+
+(x^16 + x^12 + x^5 + 1)^8 = x^128 + x^96 + x^40 + 1
+"""
 COST_STATIC, COST_RTC = 64, 96
-"""Bytes; fewer on the chip (firmware/README.md, Memory budget), because its pointers are shorter."""
+"""Limits in bytes of static and of RTC memory. The chip needs less (firmware/README.md, Memory budget), because its
+pointers are shorter."""
 
 
 def learn(device: Device, monitor: Monitor, mode: str) -> LearnedState:
@@ -47,7 +51,8 @@ def start_learning(device: Device, monitor: Monitor) -> None:
 def check_warning(
     heaps: Heaps, monitor: Monitor, measure: Measure, device: Device, learned: LearnedState
 ) -> None:
-    """Take 10 KB more than usual and give them back: a warning at the learned threshold, and its end."""
+    """Check that holding 10 KB more than usual raises a warning at the learned threshold, and that releasing them ends
+    it."""
     start = device.mark()
     held = heaps.hold(INTERNAL, MORE)
     threshold = monitor.warning(start, "INTERNAL_LOW").data["threshold"]
@@ -82,7 +87,8 @@ def test_more_memory_than_usual_is_warned_of_though_the_default_thresholds_hold(
 def test_learned_thresholds_do_not_follow_memory_that_falls_later(
     device: Device, heaps: Heaps, monitor: Monitor, measure: Measure
 ) -> None:
-    """Less than the margin is taken, in small steps, so that no warning interrupts it."""
+    """Learns the thresholds, then holds 500 B more at a time, four times, which stays within the margin and raises no
+    warning. The learned threshold must not change."""
     start_learning(device, monitor)
     learned = learn(device, monitor, CAMERA)
     for _ in range(4):
@@ -109,7 +115,8 @@ def test_nothing_is_learned_while_it_is_switched_off(
 def test_learned_thresholds_are_kept_over_a_reset(
     device: Device, heaps: Heaps, monitor: Monitor, measure: Measure
 ) -> None:
-    """In camera mode, which the board enters after the reset."""
+    """Learns the thresholds of camera mode, which the board also enters after a reset, and resets. The thresholds must
+    be the same, and holding 10 KB more than usual must raise a warning."""
     start_learning(device, monitor)
     learned = learn(device, monitor, CAMERA)
     device.reboot()
@@ -124,7 +131,8 @@ def test_learned_thresholds_are_kept_over_a_reset(
 def test_learned_thresholds_of_another_firmware_are_dropped(
     device: Device, monitor: Monitor, measure: Measure
 ) -> None:
-    """The store gets another firmware's hash and keeps a valid CRC. The same flips at its end are ignored."""
+    """Flips bits of the RTC store so that its CRC stays valid, and resets. Flips in an unused entry must change
+    nothing; flips in the firmware's hash must discard the thresholds."""
     start_learning(device, monitor)
     learned = learn(device, monitor, CAMERA)
     size = device.adapt().bytes_rtc

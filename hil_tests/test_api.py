@@ -32,9 +32,9 @@ NO_MEM = "ESP_ERR_NO_MEM"
 OK = "ESP_OK"
 
 SMALL = 3_000
-"""A block that fits into every heap of interest."""
+"""Size of a block that fits into every heap of interest."""
 CALLBACKS_MAX = 8
-"""PROTOCOL.md §1."""
+"""Limit of each list of callbacks (PROTOCOL.md §1)."""
 
 
 def error_of(device: Device, command: str, **arguments: Any) -> str:
@@ -59,7 +59,8 @@ def test_init_sets_the_guides_defaults(device: Device, measure: Measure) -> None
 def test_custom_thresholds_take_effect_and_defaults_come_back(
     device: Device, monitor: Monitor, measure: Measure
 ) -> None:
-    """The test allocates nothing and only raises the threshold above the current free memory."""
+    """Sets a threshold above the current free memory, without allocating anything: its warning must be raised. Setting
+    the defaults must end the warning and restore all values."""
     monitor.start()
     start = device.mark()
     monitor.complete_checks(1)
@@ -102,7 +103,7 @@ def test_invalid_thresholds_are_refused_and_change_nothing(device: Device, measu
 
 @pytest.mark.requirement("API-03")
 def test_thresholds_at_their_limits_are_accepted(device: Device, measure: Measure) -> None:
-    """Equal levels and 100 % are still valid."""
+    """Sets a critical level equal to its warning level, and both fragmentation levels to 100 %."""
     edge = {"internal_ram_critical": 50 * KB, "fragmentation_critical": 100, "fragmentation_warning": 100}
     measure("error", error_of(device, "mem.thresholds", **edge), exact=OK, source="critical = warning, 100 %")
     for name, value in edge.items():
@@ -143,7 +144,8 @@ def before_init_cases(device: Device) -> list[str]:
 
 @pytest.mark.requirement("API-03")
 def test_init_refuses_invalid_thresholds(device: Device, measure: Measure) -> None:
-    """The console tries an invalid init before the valid one, so that the order of checks cannot hide an error."""
+    """Reads the results of init calls with invalid thresholds. The console made them at boot, before app_main's valid
+    call, so that the error for a second init cannot hide the error for the thresholds."""
     cases = [case for case in before_init_cases(device) if case.startswith("init_")]
     assert len(cases) >= 5, f"only {cases} were tried"
     for case in cases:
@@ -176,7 +178,8 @@ def test_second_init_is_refused_and_changes_nothing(device: Device, measure: Mea
 def test_get_stats_shows_an_allocation_made_just_before(
     device: Device, heaps: Heaps, monitor: Monitor, measure: Measure, memory: Memory
 ) -> None:
-    """The monitor is stopped, so a cached sample would be old."""
+    """Holds blocks and compares each get_stats with a direct read. The monitor is stopped, so a cached sample would be
+    old."""
     monitor.stop()
     for size in (5 * KB, 40, 12 * KB):
         before = heaps.free(memory.caps)
@@ -234,7 +237,8 @@ def test_quick_queries_agree_with_get_stats(
 def test_check_is_true_exactly_when_the_block_fits(
     device: Device, heaps: Heaps, measure: Measure, memory: Memory, layout: str
 ) -> None:
-    """Each result is verified immediately by allocating and freeing a block of that size."""
+    """Asks the manager whether blocks of sizes around the largest one fit, and verifies each answer immediately by
+    allocating and freeing such a block."""
     if layout == "nearly_full":
         heaps.leave(memory, memory.reachable(9_000))
     if layout == "fragmented":
@@ -275,9 +279,10 @@ def test_check_is_true_exactly_when_the_block_fits(
 def test_placement_of_several_blocks_is_the_allocators(
     device: Device, heaps: Heaps, measure: Measure, memory: Memory
 ) -> None:
-    """memory_manager_place() is compared with allocating the same blocks just after it.
+    """Compares memory_manager_place() with the allocation of the same blocks just after it.
 
-    A small block, then blocks that fill the heaps: all fit only if the small block goes into the right heap.
+    In some lists a small block comes before blocks that fill the heaps: all fit only if the small block goes into the
+    right heap.
     """
     fill = sorted(
         (heap.largest * 15 // 16 for heap in heaps.regions(memory) if heap.largest >= 2 * SMALL), reverse=True
@@ -297,7 +302,7 @@ def test_placement_of_several_blocks_is_the_allocators(
 
 
 HOLES = 30
-"""More free blocks than memory_manager_place() has room for, which is 24."""
+"""Number of holes, more than the 24 free blocks that memory_manager_place() has room for."""
 
 
 @pytest.mark.requirement("API-08")
@@ -305,7 +310,7 @@ HOLES = 30
 def test_placement_is_the_allocators_although_memory_has_many_holes(
     device: Device, heaps: Heaps, measure: Measure, memory: Memory
 ) -> None:
-    """Small holes come first; the large blocks behind them must not be left out."""
+    """Makes many small holes before the large free blocks, which memory_manager_place() must not leave out."""
     heaps.split(memory, block=KB, count=2 * HOLES)
     large = max(heap.largest for heap in heaps.regions(memory)) // 5
     released = []
@@ -353,10 +358,10 @@ def calls_of(device: Device, kind: str) -> list[dict[str, Any]]:
 def test_each_callback_is_called_once_on_entering_and_never_on_leaving(
     device: Device, heaps: Heaps, monitor: Monitor, measure: Measure
 ) -> None:
-    """The test registers three callbacks; memory then enters a level, stays in it and leaves it."""
+    """Registers three warning callbacks; memory then enters a level, stays in it and leaves it."""
     callbacks = 3
     threshold = 51_203
-    device.callbacks(reset=True)  # the one of `monitor`
+    device.callbacks(reset=True)  # removes the callback of the fixture `monitor`
     device.callbacks(add=callbacks)
     device.thresholds(**only(internal_ram_warning=threshold))
     monitor.start()
@@ -405,7 +410,8 @@ def test_each_callback_is_called_once_on_entering_and_never_on_leaving(
 def test_callback_that_logs_and_queries_does_not_deadlock(
     device: Device, heaps: Heaps, monitor: Monitor, measure: Measure
 ) -> None:
-    """The callback's statistics are logged with current figures, and the monitor keeps running."""
+    """Registers a callback that queries and logs the statistics: the logged figures must be current, and the monitor
+    must keep running."""
     device.callbacks(reset=True)
     device.callbacks(add=1, log=True)
     device.thresholds(**only(internal_ram_warning=51_203))
@@ -422,7 +428,7 @@ def test_callback_that_logs_and_queries_does_not_deadlock(
 
 @pytest.mark.requirement("API-09")
 def test_callback_list_is_limited(device: Device, measure: Measure) -> None:
-    """The manager accepts 8 callbacks, refuses the ninth, and always refuses NULL."""
+    """Registers 8 callbacks, which the manager must accept. It must refuse a ninth, and always refuse NULL."""
     registered = device.callbacks(add=CALLBACKS_MAX)["registered"]
     measure("callbacks registered", registered, exact=CALLBACKS_MAX, source="PROTOCOL.md §1")
     measure(

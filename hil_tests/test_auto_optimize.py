@@ -1,6 +1,6 @@
 """Critical fragmentation makes the board run its reclaimers and restart its drivers, if nothing uses them.
 
-The tests make the firmware allocate blocks between blocks of the test, and release those.
+To fragment memory, the tests make the firmware allocate blocks between blocks of the test, and release the latter.
 """
 
 from __future__ import annotations
@@ -25,19 +25,20 @@ from hotpin_hil.pytest_plugin.plugin import BoardInUse
 INTERVAL_MS = 500
 CRITICAL_PERCENT = 12
 HOLE_MIN = 4 * KB
-"""A smaller hole is no place for a block that matters here."""
+"""Smaller holes are ignored: no block that matters here fits into them."""
 BLOCK = 24 * KB
-"""Too large for the rests of the holes that a test fills."""
+"""Size of the reclaimer's block: too large for the remainders of the holes that a test fills."""
 PIECE, PIECES = 9 * KB, 8
-"""Every second piece is free, for the blocks of voice mode, of which the largest is 8 KB."""
+"""Size and number of pieces. Every second piece is freed, to take a block of voice mode; the largest of these has 8
+KB."""
 SPLIT_MIN = 3
-"""Fragmentation in percent that the drivers' blocks can cause on any memory map."""
+"""Minimum fragmentation in percent that the drivers' blocks can cause on any memory map."""
 SLACK = 12
-"""A rest too small for a block stays with the block before it."""
+"""Bytes by which a block may exceed its size: a remainder too small for a block stays with the block before it."""
 BUDGET_S = 10.0
 PAUSE_MS = 300_000
 UNREAD_SAMPLES = 8
-"""Samples after which a ring that nobody reads is full: 2 s of sound."""
+"""Samples of the monitor after which a ring that nobody reads is full: it holds 2 s of sound."""
 RING = 64 * KB
 SOURCE = "requirement FUT-05"
 CHECK_MAX_US = 5_000
@@ -70,8 +71,8 @@ def fragment_for_good(device: Device, heaps: Heaps) -> int:
 def place_in_the_middle(device: Device, heaps: Heaps, allocate: Callable[[], object]) -> int:
     """Fragment DMA memory by a block that `allocate` makes the firmware allocate; returns the percentage.
 
-    The test fills all holes, the largest first, so that it fills the holes of any memory map. Then it empties the first
-    and fills a third of it.
+    The test fills all holes, the largest first, so that it fills the holes of any memory map. Then it releases the
+    block in the largest hole and fills a third of that hole.
     """
     found = [-size for heap in device.blocks(DMA.caps) for size in heap.blocks if -size >= HOLE_MIN]
     largest, *others = (size * 15 // 16 for size in sorted(found, reverse=True))
@@ -111,8 +112,8 @@ def split_by_voice(_device: Device, heaps: Heaps, modes: Modes) -> int:
 def split_by_drivers(device: Device, heaps: Heaps, modes: Modes) -> tuple[str, int]:
     """Fragment DMA memory by the blocks of a mode and make that critical; returns the mode and the percentage.
 
-    The memory map decides which mode's blocks can do it: the allocator takes the first heap with room, which can be one
-    that has only just room for them.
+    The memory map decides which mode's blocks can do so: the allocator takes the first heap with room, and these blocks
+    may fill that heap almost completely.
     """
     percents = {}
     for mode, split in ((CAMERA, split_by_the_camera), (VOICE, split_by_voice)):
@@ -219,7 +220,8 @@ def test_cause_that_returns_waits_for_the_pause_after_an_attempt_in_vain(
 def test_attempts_are_300_s_apart(
     device: Device, heaps: Heaps, monitor: Monitor, clock: BoardClock, measure: Measure, *, helps: bool
 ) -> None:
-    """The cause ends after an attempt, or through it, and returns."""
+    """Fragments memory; the first attempt ends the fragmentation (`helped`), or the test ends it afterwards
+    (`in-vain`). Then it fragments memory again: the next attempt must come 300 s after the first."""
     blocks = None if helps else fragment_for_good(device, heaps)
     if helps:
         fragment_by_a_reclaimer(device, heaps)
@@ -248,7 +250,8 @@ def test_attempts_are_300_s_apart(
 def test_scattered_memory_for_the_other_mode_is_a_cause(
     device: Device, heaps: Heaps, monitor: Monitor, measure: Measure
 ) -> None:
-    """No threshold can be reached. The holes are smaller than the blocks of voice mode."""
+    """Sets thresholds that cannot be reached, and splits DMA memory into holes smaller than the blocks of voice mode:
+    this must cause an attempt."""
     device.thresholds(**only())
     heaps.split(DMA, block=3 * KB)
     start = device.mark()
@@ -278,7 +281,9 @@ def test_nothing_happens_when_it_is_off_or_while_the_drivers_are_locked(
 def test_nothing_happens_while_a_stream_is_open_or_sound_is_read(
     device: Device, heaps: Heaps, monitor: Monitor, modes: Modes, measure: Measure
 ) -> None:
-    """In voice mode. The drivers are idle when no stream is open and nobody has read the recording for 2 s."""
+    """In voice mode with critical fragmentation, keeps a stream open and then reads the recording: the board must not
+    restart the drivers. It must do so once they are idle: no stream is open, and nobody has read the recording for 2
+    s."""
     modes.to(VOICE)
     fragment_for_good(device, heaps)
     monitor.start(INTERVAL_MS)
@@ -317,7 +322,8 @@ def test_nothing_happens_while_a_stream_is_open_or_sound_is_read(
 def test_failed_restart_leaves_the_mode_as_it_was(
     device: Device, heaps: Heaps, monitor: Monitor, modes: Modes, measure: Measure, *, steps: str, states: str
 ) -> None:
-    """If the undo fails too, the board recovers from the error state."""
+    """Makes a step of the drivers' restart fail, alone or together with its undo. After the undo, or the recovery from
+    the error state, the board must be in its former mode."""
     fragment_for_good(device, heaps)
     device.fail(step=steps)
     start = device.mark()

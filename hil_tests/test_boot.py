@@ -24,7 +24,7 @@ HEALTHY_SAMPLES = 5
 
 @pytest.mark.requirement("BOOT-01")
 def test_boots_in_the_guides_order(dut: Any, measure: Measure) -> None:
-    """Each line must follow the previous one in the board's log."""
+    """Waits for the log lines of the guide's boot order, each after the previous one."""
     order = ["Initializing memory manager", "Memory Statistics - System Boot"]
     for text in order:
         dut.expect(re.compile(re.escape(text).encode()), timeout=LOG_BUDGET_S)
@@ -37,7 +37,8 @@ def test_boots_in_the_guides_order(dut: Any, measure: Measure) -> None:
 def test_memory_manager_is_up_before_the_board_is_ready(
     device: Device, heaps: Heaps, monitor: Monitor, measure: Measure
 ) -> None:
-    """Checks the state, not the log: default thresholds, monitoring every 15 s, "System Boot", 4 MB of PSRAM."""
+    """Checks not only the log but also the state after boot: default thresholds, monitoring every 15 s, "System Boot",
+    4 MB of PSRAM."""
     start = boot_start(device)
     (logged,) = device.events(
         "mem.sample", since=start, where=lambda event: event.data["context"] == "System Boot"
@@ -72,7 +73,8 @@ def test_memory_manager_is_up_before_the_board_is_ready(
 
 @pytest.mark.requirement("BOOT-01")
 def test_boot_event_follows_the_end_of_the_main_task(device: Device, measure: Measure) -> None:
-    """Regression: the main task's 4 KB stack was once freed while tests were already measuring."""
+    """Reads the free internal memory twice after the boot event; it must not change. Regression: the main task's 4 KB
+    stack was once freed while tests were already measuring."""
     free = [device.command("heap.probe", caps="INTERNAL,8BIT")["free"] for _ in range(2)]
     measure(
         "internal free: second reading - first reading",
@@ -88,7 +90,7 @@ def test_boot_event_follows_the_end_of_the_main_task(device: Device, measure: Me
 def test_identity_matches_the_build(
     device: Device, board: BoardInUse, elf_sha256: str, measure: Measure
 ) -> None:
-    """The firmware's identity must match the build's files."""
+    """Compares the firmware's identity with the files of the build."""
     info = device.info()
     measure("project", info.project, exact=board.build.project, source="app image of the build")
     measure("version", info.version, exact=board.build.version, source="app image of the build")
@@ -101,7 +103,7 @@ def test_identity_matches_the_build(
 @needs_boot_loader
 @pytest.mark.requirement("BOOT-02")
 def test_identity_matches_the_chip(dut: Any, device: Device, elf_sha256: str, measure: Measure) -> None:
-    """The firmware's chip data must match what esptool reads from the chip."""
+    """Compares the chip data that the firmware reports with what esptool reads from the chip."""
     chip = read_chip(dut)
     info = start_over(dut, device)
     measure(
@@ -142,7 +144,8 @@ def test_every_start_is_distinguishable(dut: Any, device: Device, measure: Measu
 
 @pytest.mark.requirement("BOOT-03")
 def test_healthy_boot_raises_no_warning(device: Device, monitor: Monitor, measure: Measure) -> None:
-    """Regression: the original firmware warned of fragmentation in all 15 recorded boots."""
+    """Waits for several checks of the monitor. Since the reset there must be no warning, and no error in the log other
+    than known noise. Regression: the original firmware warned of fragmentation in all 15 recorded boots."""
     monitor.start()
     monitor.complete_checks(HEALTHY_SAMPLES)
     start = boot_start(device)

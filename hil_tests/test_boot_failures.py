@@ -1,4 +1,4 @@
-"""Makes each allocation and many ESP-IDF calls of the start fail: the board reports it, becomes ready, and works.
+"""Makes allocations and ESP-IDF calls fail during boot: the board must report each failure, become ready, and work.
 
 Other tests make the same failures occur in a running board (test_failure_sweep.py).
 """
@@ -33,7 +33,8 @@ CALLS = [
     ("uart_driver_install", 1),
     ("uart_get_tx_buffer_free_size", 1),
 ]
-"""Calls of the start that the test makes fail. test_failure_sweep.py covers the camera's calls, in a mode change."""
+"""ESP-IDF calls during boot that the test makes fail, each with its number. test_failure_sweep.py covers the camera's
+calls, in a mode change."""
 
 
 def network_blocks(device: Device) -> int:
@@ -58,8 +59,8 @@ def record(measure: Measure, sweep: BootSweep, kind: str) -> None:
 @pytest.mark.needs("camera")
 @pytest.mark.requirement("ROB-02", "MON-04")
 def test_each_allocation_of_the_start_fails(dut: Any, device: Device, measure: Measure) -> None:
-    """Only the first and the last block of the network, and of the first mode, are tried, because all fail in the same
-    way.
+    """Makes each allocation of a boot fail, one per boot. Of the blocks of the modelled network, and of those of the
+    first mode, only the first and the last fail, because all are handled in the same way.
 
     test_failure_sweep.py covers each allocation of a mode change.
     """
@@ -83,7 +84,8 @@ def test_each_allocation_of_the_start_fails(dut: Any, device: Device, measure: M
 
 @pytest.mark.requirement("BOOT-02")
 def test_start_that_cannot_be_counted_has_no_number(device: Device, measure: Measure) -> None:
-    """Two starts must not have the same number. The next start is counted again."""
+    """Makes the storing of the boot count fail: this boot must report 0, because no two boots may have the same number.
+    The next boot must be counted again."""
     before = device.info().boot_count
     device.fail_call("nvs_set_u32", boot=True)
     measure("boot count", device.reboot().boot_count, exact=0, source="telemetry.h: unknown")
@@ -95,7 +97,8 @@ def test_start_that_cannot_be_counted_has_no_number(device: Device, measure: Mea
 @pytest.mark.requirement("BOOT-02")
 @pytest.mark.leaves("NVS keeps an index of its entries on the heap", "heaps")
 def test_start_with_unusable_nvs_is_the_first_one(device: Device, measure: Measure) -> None:
-    """The firmware erases the partition and uses it in the same start: it counts, and the history can be written."""
+    """Makes nvs_flash_init() fail once: the firmware must erase the partition and use it in the same boot. This boot is
+    number 1, and the history can be written."""
     device.fail_call("nvs_flash_init", boot=True)
     measure("boot count", device.reboot().boot_count, exact=1, source="the first start since erasing")
     history = device.flash_history(last=0, write=1)

@@ -24,9 +24,9 @@ LEDGER_FILE = PROJECT_ROOT / "hil_tests" / "boot_ledger.toml"
 SOURCE = "the profile's state before app_main, minus boot_ledger.toml"
 
 DELTA_SLACK_B = 16
-"""Tolerance for other versions of IDF and holes; the low-water marks take 32."""
+"""Tolerance for other versions of ESP-IDF and for holes; less than the 32 bytes of the low-water marks."""
 UNLISTED_MAX_B = 512
-"""Tolerance for other versions of IDF; the ledger has the sizes of v5.4."""
+"""Tolerance for other versions of ESP-IDF; the ledger has the sizes of v5.4."""
 
 
 @needs_boot_loader
@@ -34,7 +34,7 @@ UNLISTED_MAX_B = 512
 def test_system_boot_figures_are_explained_by_the_ledger(
     dut: Any, device: Device, board: BoardInUse, measure: Measure
 ) -> None:
-    erase_nvs(dut)  # its index grows with the partition's contents
+    erase_nvs(dut)  # NVS's index grows with the partition's contents
     start_over(dut, device)
     stats = device.wait_box("System Boot", since=boot_start(device)).stats
     start = board.profile_of_own()

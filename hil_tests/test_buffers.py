@@ -1,7 +1,7 @@
 """Each buffer for N entries keeps the right entries when it gets N, N + 1 and 2 N + 1 entries.
 
-Kept plus dropped entries equal the given entries. The TTS stream, the list of callbacks and the console's request have
-separate tests (test_playback.py, test_api.py, test_robustness.py).
+Kept plus dropped entries must equal the given entries. Separate tests cover the TTS stream, the list of callbacks and
+the console's request (test_playback.py, test_api.py, test_robustness.py).
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ def fail_to_hold(device: Device, size: int) -> None:
 
 @pytest.mark.requirement("MON-04")
 def test_the_newest_events_are_kept(device: Device, heaps: Heaps, measure: Measure) -> None:
-    """Each failed allocation has a different size, which identifies its entry."""
+    """Makes allocations fail and reads the events. Each failed allocation has a different size, which identifies its
+    event."""
     size = heaps.free(DMA.caps) + 4
     offered: list[int] = []
     for count in fills(EVENTS_KEPT):
@@ -110,7 +111,7 @@ def test_the_first_failures_between_two_looks_are_noted_and_the_others_counted(
 
 @pytest.mark.requirement("TRN-09")
 def test_the_newest_snapshots_are_kept(device: Device, measure: Measure) -> None:
-    """Reads the snapshots before and after a reset."""
+    """Fills the history with snapshots and reads them, before and after a reset."""
     device.monitor(stop=True)
     offered = [f"{snapshot.context}" for snapshot in reversed(device.history())]
     start = len(offered)
@@ -149,17 +150,18 @@ def test_the_newest_snapshots_are_kept(device: Device, measure: Measure) -> None
 def test_the_oldest_waiting_boxes_are_dropped_and_counted(
     device: Device, host_pace: HostPace, measure: Measure
 ) -> None:
-    """Writing a box takes 230 ms, a log command only a few, so the queue of boxes must overflow."""
+    """Sends log commands, each of which takes a few ms, faster than boxes can be written (230 ms each), so that the
+    queue of boxes overflows. The oldest boxes must be dropped and counted."""
     before = device.mark()
     device.log("First")
-    device.wait_box("First", since=before)  # no box of the start is waiting any more
+    device.wait_box("First", since=before)  # no box of the boot is still waiting
     start = device.mark()
     contexts = [f"Box {number}" for number in range(2 * BOXES_QUEUED + 1)]
     with host_pace():
         for context in contexts:
             device.log(context)
     device.wait_box(contexts[-1], since=start)
-    device.log("Last")  # its record has the number of the last dropped boxes
+    device.log("Last")  # its record reports the last dropped boxes
     device.wait_box("Last", since=start)
     written = [box.context for box in device.boxes(start) if box.context in contexts]
     samples = device.events("mem.sample", since=start)
@@ -188,7 +190,8 @@ def test_the_oldest_waiting_boxes_are_dropped_and_counted(
 def test_recording_keeps_what_fits_and_counts_the_rest(
     device: Device, modes: Modes, measure: Measure
 ) -> None:
-    """Nothing reads the ring here, so it fills up."""
+    """Records without reading the ring: less than fits, more than fits, and more than twice as much. The ring must keep
+    what fits and count the rest. A new recording must start without dropped samples."""
     modes.to(VOICE)
     capacity = STT_RING_BYTES // CHUNK_BYTES * CHUNK_BYTES
     for seconds in (0.1, STT_RING_BYTES / 2 / RATE_HZ + 0.1, 2 * STT_RING_BYTES / 2 / RATE_HZ + 0.2):
@@ -216,7 +219,8 @@ def test_recording_keeps_what_fits_and_counts_the_rest(
 
 @pytest.mark.requirement("ROB-01")
 def test_each_record_of_a_reply_is_repeated(device: Device, measure: Measure) -> None:
-    """A reply of several records is stored as a whole."""
+    """Sends the same request twice; its reply has several records. The board must store the reply as a whole and repeat
+    each record."""
     request = encode_request(REPEATED_ID, "sys.resources", {})
     records = []
     for _ in range(2):
@@ -231,7 +235,8 @@ def test_each_record_of_a_reply_is_repeated(device: Device, measure: Measure) ->
 
 @pytest.mark.requirement("ROB-01")
 def test_reply_that_is_too_long_to_be_stored_is_made_again(device: Device, measure: Measure) -> None:
-    """More than 4 KB, the size of the store. The board gets both requests at once; neither reply is cut off."""
+    """Sends the same request twice in one write; its reply is longer than the store of 4 KB. The board must reply
+    twice, and neither reply may be cut off."""
     device.split("SPIRAM", block=100, count=1_000)
     start = device.mark()
     device.channel.send(encode_request(TOO_LONG_ID, "heap.blocks", {"caps": "8BIT"}) * 2)
@@ -246,8 +251,8 @@ def test_reply_that_is_too_long_to_be_stored_is_made_again(device: Device, measu
 
 @pytest.mark.requirement("ROB-01")
 def test_the_newest_replies_are_repeated(device: Device, measure: Measure) -> None:
-    """A repeated request gets the stored reply, byte by byte. It is executed again if the reply is no longer stored, or
-    if the text differs under the same id."""
+    """Repeats requests: the board must repeat the stored reply, byte by byte. It must execute a request again if the
+    reply is no longer stored, or if the text under the same id is different."""
     first = HARNESS_ID_MAX + 1
 
     def ask(number: int, context: str = "") -> bytes:

@@ -68,8 +68,8 @@ def test_release_image_has_the_expected_options(board: BoardInUse, measure: Meas
 @pytest.mark.requirement("PERF-05")
 @pytest.mark.parametrize("image", [WITH_CONSOLE, RELEASE])
 def test_call_chains_fit_into_the_stacks(board: BoardInUse, measure: Measure, image: str) -> None:
-    """The deepest call chain of each task, from the compiler's call graphs. The host's frames are larger than the
-    chip's.
+    """Compares the deepest call chain of each task, from the compiler's call graphs, with its stack. The host's frames
+    are larger than the chip's.
 
     The release image's monitor must not reach a function that formats text: its stack is too small for that.
     """
@@ -103,7 +103,8 @@ STACK_OPTIONS = {
 def test_tasks_have_the_documented_stacks_and_priorities(
     board: BoardInUse, device: Device, modes: Modes, measure: Measure
 ) -> None:
-    """Checks the tasks in each mode, and during playback."""
+    """Compares the documented stacks with the configuration, and the documented tasks and priorities with the running
+    tasks: in each mode, and during playback."""
     config = config_of(board.build.folder)
     tasks = documented_tasks()
     for task, option in STACK_OPTIONS.items():

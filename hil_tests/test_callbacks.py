@@ -1,6 +1,7 @@
-"""Callbacks of the memory manager: called for each memory on entering and leaving a level, without a lock held.
+"""The memory manager calls its callbacks for each memory type on entering and leaving a level, with no lock held.
 
-Levels are crossed by moving thresholds, in one check by the console (`bench.run what=threshold`) or by the monitor.
+The tests cross levels by moving thresholds. The check is made by the console (`bench.run what=threshold`) or by the
+monitor.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from hotpin_hil.device import Device
 pytestmark = pytest.mark.requirement("API-09")
 
 CALLBACKS_MAX = 8
-"""PROTOCOL.md §1."""
+"""Limit of each list of callbacks (PROTOCOL.md §1)."""
 BYTES = ("internal_ram", "dma_capable", "psram")
 KINDS = {"internal_ram": "INTERNAL", "dma_capable": "DMA", "psram": "PSRAM"}
 FAST_MS, SLOW_MS = 100, 3_600_000
@@ -38,7 +39,7 @@ QUERIES = (
 
 
 def crossed(device: Device, level: str, distance: int) -> dict[str, int]:
-    """Thresholds of this level: `distance` bytes above the free memory, and 4 KB more for each further memory."""
+    """Thresholds of this level: `distance` bytes above the free memory, and 4 KB more for each further memory type."""
     stats = device.stats()
     found = {}
     for number, (name, memory) in enumerate(zip(BYTES, MEMORIES, strict=True)):
@@ -47,7 +48,7 @@ def crossed(device: Device, level: str, distance: int) -> dict[str, int]:
 
 
 def check(device: Device) -> list[dict[str, Any]]:
-    """Checks the thresholds once; returns the calls that it caused."""
+    """Checks the thresholds once; returns the callback calls that this caused."""
     count = len(device.callbacks()["calls"])
     device.bench("threshold", 1)
     calls: list[dict[str, Any]] = device.callbacks()["calls"]
@@ -55,7 +56,7 @@ def check(device: Device) -> list[dict[str, Any]]:
 
 
 def texts(calls: list[dict[str, Any]], thresholds: dict[str, int]) -> str:
-    """The calls as text. The text shows a threshold only if it is wrong, so it is the same on all boards."""
+    """The calls as text. The text shows a threshold only if it is wrong, so the text is the same on all boards."""
     return ", ".join(
         f"{call['callback']} {call['kind']} {call['type']}"
         + (
@@ -68,7 +69,8 @@ def texts(calls: list[dict[str, Any]], thresholds: dict[str, int]) -> str:
 
 
 def test_every_callback_is_called_for_every_level_of_one_check(device: Device, measure: Measure) -> None:
-    """Memory enters the warning level and the critical level, and leaves both. Each time, all callbacks are called."""
+    """Makes all memory types and the fragmentation enter the warning level, then the critical level, and leave both,
+    each in one check. Every check must call all callbacks for each of them."""
     device.monitor(start=SLOW_MS)  # no sample is taken in that time, but the monitor's task exists throughout
     device.thresholds(**only())
     low = {**crossed(device, "warning", 12 * KB), "fragmentation_warning": 0}
@@ -102,7 +104,7 @@ def test_every_callback_is_called_for_every_level_of_one_check(device: Device, m
 
 
 def trigger(device: Device, monitor: Monitor) -> None:
-    """Lets the monitor enter the level PSRAM_LOW."""
+    """Makes PSRAM enter the level PSRAM_LOW at a check of the monitor."""
     start = device.mark()
     device.thresholds(**only(psram_warning=8 * KB * KB))
     monitor.start(FAST_MS)
@@ -110,7 +112,7 @@ def trigger(device: Device, monitor: Monitor) -> None:
 
 
 def test_no_lock_is_held_while_a_callback_runs(device: Device, monitor: Monitor, measure: Measure) -> None:
-    """While a callback blocks, everything except the monitor's task continues."""
+    """Blocks a callback. Meanwhile queries, logs and settings must work: only the monitor's task waits."""
     device.callbacks(reset=True)
     device.callbacks(add=2, call="block")
     trigger(device, monitor)
@@ -137,7 +139,8 @@ def test_no_lock_is_held_while_a_callback_runs(device: Device, monitor: Monitor,
 
 
 def test_a_callback_may_call_the_manager(device: Device, monitor: Monitor, measure: Measure) -> None:
-    """The callback makes each call on entering a level and on leaving it, in the monitor's task."""
+    """Registers callbacks that call a function of the manager from the monitor's task, for each function in turn. The
+    call must succeed, on entering a level and on leaving it."""
     names = [name for name in device.callbacks()["can_call"] if name not in ("block", "panic")]
     assert len(names) >= 15, f"only {names} can be called"
     for name in names:
@@ -145,7 +148,7 @@ def test_a_callback_may_call_the_manager(device: Device, monitor: Monitor, measu
         device.callbacks(add=2, call=name)
         for kind, levels in (("warning", only(psram_warning=8 * KB * KB)), ("recovered", only())):
             start = device.mark()
-            monitor.start(FAST_MS)  # before the change, because the call may stop it again
+            monitor.start(FAST_MS)  # before the thresholds change, because the callback may stop monitoring
             device.thresholds(**levels)
             device.wait_event(f"mem.{kind}", since=start)
             calls = poll(

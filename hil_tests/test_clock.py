@@ -1,4 +1,5 @@
-"""The clock crosses the 31-bit and 32-bit limits, and times are measured from the right moment."""
+"""Monitoring and durations stay right when the clock crosses the 31-bit and 32-bit limits, and timeouts count from the
+right moment."""
 
 from __future__ import annotations
 
@@ -27,9 +28,10 @@ INTERVAL_MS = 500
 TOLERANCE_MS = 5
 """1 % of the interval (requirement MON-01)."""
 STALL_MS = 3_000
-"""Longer than CONFIG_HOTPIN_TTS_STALL_MS."""
+"""Jump of the clock, longer than CONFIG_HOTPIN_TTS_STALL_MS."""
 SLOW = 0.5
-"""Pace of the clock, slow enough for a loaded host to make it jump during the first part of the stream (1 s)."""
+"""Pace of the clock, slow enough that even on a loaded host the clock's jump comes during the first part of the stream
+(1 s)."""
 
 each_limit = pytest.mark.parametrize("limit_ms", LIMITS_MS.values(), ids=LIMITS_MS)
 
@@ -61,7 +63,8 @@ def test_monitor_keeps_its_interval_past_the_limit(
 def test_duration_of_a_change_past_the_limit_is_right(
     device: Device, modes: Modes, clock: BoardClock, measure: Measure, limit_ms: int
 ) -> None:
-    """The change takes longer than the time until the limit, because of its pauses."""
+    """Starts a mode change shortly before the limit; its pauses make it end after the limit. The reported duration must
+    be the usual one."""
     device.settle(down=SHORTLY_MS, up=SHORTLY_MS)
     expected = modes.to(VOICE).duration_ms
     modes.to(CAMERA)
@@ -84,7 +87,9 @@ def test_duration_of_a_change_past_the_limit_is_right(
 def test_playback_may_pause_for_data_at_any_time(
     device: Device, modes: Modes, clock: BoardClock, host_pace: HostPace, measure: Measure
 ) -> None:
-    """The timeout counts from the last data: even a stream longer than the timeout may pause."""
+    """Plays the first part of a stream for longer than the timeout for missing data (the clock jumps), and sends the
+    rest just after that part has ended. The timeout must count from the last data, so the whole stream must be
+    played."""
     modes.to(VOICE)
     frames = RATE_HZ + RATE_HZ // 8
     stream = tone(frames)

@@ -1,4 +1,4 @@
-"""`sys.resources`, which every test compares at its end (fixtures/conservation.py), shows each allocated resource.
+"""`sys.resources` shows each allocated resource. Every test compares it at its end (fixtures/conservation.py).
 
 Without this test, "nothing is left" could mean that nothing was checked.
 """
@@ -62,7 +62,9 @@ def test_what_is_taken_shows(device: Device, measure: Measure, what: str) -> Non
 
 @pytest.mark.needs("camera")
 def test_drivers_of_a_mode_show(device: Device, measure: Measure) -> None:
-    """Compares the camera's queues, power line and task with the sound's channels and task."""
+    """Changes from camera to voice mode: `sys.resources` must show the change in the resources of both drivers, such as
+    the camera's queues and power line and the sound's channels. QEMU builds, which simulate the drivers, have fewer of
+    them. The number of tasks is not compared."""
     has_line = device.resources().camera_power_down >= 0
     expected = MODE | DRIVERS if has_line else MODE
     found = changed(device, lambda device: device.set_mode(VOICE)) - {"tasks"}

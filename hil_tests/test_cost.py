@@ -38,7 +38,7 @@ COMPONENT_SOURCES = ("memory_manager.c", "mem_")
 
 @pytest.fixture
 def qemu_extra_args(qemu_extra_args: str | None) -> str | None:
-    """QEMU's arguments for about the chip's speed."""
+    """QEMU's arguments for running at about the chip's speed."""
     return at_chip_speed(qemu_extra_args) if qemu_extra_args else qemu_extra_args
 
 
@@ -62,7 +62,8 @@ def test_get_stats_takes_less_than_a_millisecond(device: Device, board: BoardInU
 def test_log_stats_holds_its_caller_15_ms_at_most(
     device: Device, board: BoardInUse, measure: Measure
 ) -> None:
-    """On an idle UART, and while earlier boxes are still being written. The original firmware took 252 ms."""
+    """Times log_stats on an idle UART, and while earlier boxes are still being written. The original firmware took 252
+    ms."""
     alone = device.bench("log", LOGS)
     held = sorted(device.log(f"Busy {number}") for number in range(LOGS))
     busy = BenchTimes(held[0], held[LOGS // 2], held[-1])
@@ -90,7 +91,8 @@ def test_threshold_check_takes_less_than_a_millisecond(
 def test_monitor_takes_a_thousandth_of_the_processor_at_most(
     device: Device, monitor: Monitor, measure: Measure
 ) -> None:
-    """Computed from `cpu_us_per_sample` of `mem.self`: a sample with its threshold check."""
+    """Computes the CPU share from `cpu_us_per_sample` of `mem.self`, the mean time of a sample with its threshold
+    check."""
     monitor.start()
     monitor.samples(BUSY_SAMPLES)
     cost = device.self_cost()
@@ -108,7 +110,7 @@ def test_monitor_takes_a_thousandth_of_the_processor_at_most(
 def test_manager_takes_less_than_3_kb_in_all(
     dut: Any, device: Device, heaps: Heaps, monitor: Monitor, measure: Measure
 ) -> None:
-    """Compare the manager's own figures with its variables in the ELF file and the heap of its task."""
+    """Compares the manager's own figures with its variables in the ELF file and the heap of its task."""
     cost = device.self_cost()
     monitor.stop()
     before = heaps.free(INTERNAL.caps)
@@ -132,7 +134,8 @@ def test_manager_takes_less_than_3_kb_in_all(
 def test_quarter_of_the_monitors_stack_is_never_used(
     device: Device, monitor: Monitor, board: BoardInUse, measure: Measure
 ) -> None:
-    """Read after samples, boxes, warnings and callbacks. A host board cannot measure the chip's stack use."""
+    """Reads the unused stack after samples, boxes, warnings and callbacks. On a host board the figure is only modelled,
+    because the host cannot measure the chip's stack use."""
     device.callbacks(add=1, log=True)
     device.thresholds(internal_ram_warning=400 * KB)
     monitor.start()
@@ -149,7 +152,8 @@ def test_quarter_of_the_monitors_stack_is_never_used(
 
 @pytest.mark.boards("hardware", "qemu", needs="the chip's stack usage")
 def test_tasks_that_stay_have_stack_to_spare(device: Device, modes: Modes, measure: Measure) -> None:
-    """Read after the heaviest use: driver starts and stops, a rolled-back transition, playback, logs, long replies."""
+    """Reads the unused stack of each permanent task after its heaviest use: driver starts and stops, a rolled-back
+    transition, playback, logs, long replies."""
     modes.cycle()
     device.fail(step="audio.start")
     modes.refused(VOICE)
@@ -211,7 +215,8 @@ def test_tasks_that_stay_have_stack_to_spare(device: Device, modes: Modes, measu
 def test_extensions_have_the_variables_of_their_budget(
     dut: Any, device: Device, measure: Measure, sources: tuple[str, ...], budget: tuple[int, int]
 ) -> None:
-    """`budget`: bytes of internal and of RTC memory. On a host, pointers are twice as long and locks are smaller."""
+    """Compares the size of the component's variables in internal and in RTC memory with the documented budget. In a
+    host build internal memory may differ by a factor of 2: pointers are twice as long, and locks are smaller."""
     elf = Path(dut.app.elf_file)
     source = "memory budget in firmware/README.md"
     internal, rtc = budget

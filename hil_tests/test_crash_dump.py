@@ -26,10 +26,10 @@ pytestmark = pytest.mark.requirement("FUT-03")
 SOURCE = "requirement FUT-03"
 INTERVAL_MS = 100
 PANICS = ("abort", "null", "stack", "heap", "wdt")
-"""Also after a stack overflow, with a corrupt heap, and with interrupts off."""
+"""Kinds of panic. They include a stack overflow, a corrupt heap, and a hang with interrupts off."""
 SPARE = re.compile(rb"Core dump used \d+ bytes on stack\. (\d+) bytes left free")
 SPARE_MIN = 256
-"""Bytes; the depth of the calls depends on ESP-IDF's version."""
+"""Minimum number of unused bytes: the depth of the calls depends on ESP-IDF's version."""
 
 
 ReadStory = Callable[[], MemoryStory]
@@ -97,7 +97,8 @@ def test_core_dump_of_each_panic_has_the_snapshots(
 def test_core_dump_names_failed_allocations_and_warnings(
     device: Device, heaps: Heaps, read: ReadStory, names: Names, measure: Measure
 ) -> None:
-    """The console's task requests blocks that really do not fit; the test finds the caller in the ELF."""
+    """Fills PSRAM to the critical level and requests blocks that really do not fit, then crashes. The core dump must
+    have the warnings and the failed allocations; the test finds their caller in the ELF file."""
     monitor = Monitor(device)
     monitor.start(INTERVAL_MS)
     start = device.mark()
@@ -142,7 +143,8 @@ def test_core_dump_names_the_step_of_a_change(
 def test_core_dump_of_a_panic_in_the_monitor_has_its_warning(
     device: Device, monitor: Monitor, board: BoardInUse, read: ReadStory, measure: Measure
 ) -> None:
-    """A warning callback crashes in the monitor's stack, which is too small for the code that saves the core dump."""
+    """Crashes in a warning callback. It runs on the monitor's stack, which is too small for the code that saves the
+    core dump; the dump must still have the snapshot of the warning."""
     monitor.start(INTERVAL_MS)
     device.callbacks(add=1, call="panic")
     start = device.mark()

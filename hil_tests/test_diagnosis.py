@@ -20,7 +20,7 @@ from hotpin_hil.link.channel import Cursor
 # --- ESP_ERR_NO_MEM -----------------------------------------------------------------------------------------
 
 I2S_BLOCK = 4_080
-"""One TX buffer: 1,020 stereo frames of 16 bits (facts/real_boards.md)."""
+"""Size of one TX buffer: 1,020 stereo frames of 16 bits (facts/real_boards.md)."""
 CAMERA_BLOCK = 32_768
 PIECE = 3 * KB
 """Size of free blocks too small for an I2S buffer."""
@@ -38,10 +38,11 @@ def sample_before(device: Device, moment_ms: int) -> Event:
 def test_no_mem_names_the_missing_block_the_memory_before_it_and_who_holds_it(
     device: Device, heaps: Heaps, monitor: Monitor, modes: Modes, measure: Measure
 ) -> None:
-    """I2S fails as in the recorded logs, where the board had 27,267 B free for 25,980 B but no block large enough.
+    """Fills and splits DMA memory so that I2S fails as in the recorded logs, where the board had 27,267 B free for
+    25,980 B but no block large enough.
 
-    The comparison identifies the user of the memory: the mode uses as much as before, so another part of the firmware
-    has the rest.
+    The board must name the missing block and the memory before the failure. The comparison with a healthy state
+    identifies the user of the memory: the mode uses as much as before, so another part of the firmware has the rest.
     """
     modes.warm_up()
     monitor.stop()
@@ -109,7 +110,8 @@ def test_no_mem_names_the_missing_block_the_memory_before_it_and_who_holds_it(
 def test_no_mem_of_a_driver_shows_in_ledger_and_failed_allocation(
     device: Device, heaps: Heaps, modes: Modes, measure: Measure
 ) -> None:
-    """An allocation fails inside a driver, after all checks: the board reports its size, the step, and the memory."""
+    """Makes an allocation inside a driver fail, after all checks: the board must report its size, the step, and the
+    memory."""
     modes.warm_up()
     before = heaps.free(INTERNAL.caps)
     device.fail("DMA", nth=3)
@@ -201,7 +203,7 @@ SPLITS = [
 def test_fragmentation_is_traced_to_its_region_and_its_mode(
     device: Device, heaps: Heaps, modes: Modes, measure: Measure, split: Split
 ) -> None:
-    """The test splits memory in one mode of a cycle.
+    """Splits memory in one mode of a cycle.
 
     The statistics logged on entering and leaving each mode, and the heap maps at the same time, must identify the mode
     and the heap.
@@ -296,7 +298,8 @@ def hold_row(heaps: Heaps, memory: Memory) -> tuple[list[int], list[int]]:
 def test_reverse_order_release_leaves_less_fragmentation(
     device: Device, heaps: Heaps, measure: Measure, memory: Memory
 ) -> None:
-    """Allocates a row of blocks and frees half of it, in the order of allocation or in reverse."""
+    """Allocates a row of adjacent blocks and frees half of it, in reverse order or in the order of allocation. Compares
+    the free bytes outside the largest block."""
     left = {}
     for order in ("reverse", "same"):
         held, passed = hold_row(heaps, memory)
@@ -336,11 +339,11 @@ def test_reverse_order_release_leaves_less_fragmentation(
 
 CYCLES = 36
 QUIET_MS = 600_000
-"""Monitoring interval; while the monitor runs, the manager needs no short-lived task to write statistics."""
+"""Monitoring interval. While the monitor is running, the manager needs no short-lived task to write statistics."""
 PLANTED = 16
 SETTLING = 20
-"""Cycles before the first reading: until the leaked blocks have filled the holes between the drivers' blocks, a
-driver's block may also take the rest of its hole, which looks like noise."""
+"""Cycles before the first reading. Until the leaked blocks have filled the holes between the drivers' blocks, a
+driver's block may also take the remainder of its hole, which looks like noise."""
 
 
 def run_cycles(device: Device, modes: Modes, memory: Memory, series: Series) -> Leak:
@@ -391,7 +394,8 @@ def test_planted_leak_of_16_bytes_per_cycle_is_found_and_its_size_estimated(
 def test_planted_leak_adds_to_no_other_hold(
     device: Device, heaps: Heaps, monitor: Monitor, measure: Measure
 ) -> None:
-    """The blocks leaked so far are released, and another hold gets their id."""
+    """Releases the blocks leaked so far, so that the test's next hold gets their id. The leak must continue in a hold
+    with another id."""
     before = device.resources().holds
     monitor.start()
     device.leak(PSRAM.caps, bytes=PLANTED, every="sample")
@@ -413,7 +417,7 @@ def test_planted_leak_adds_to_no_other_hold(
 def test_clean_run_raises_no_false_alarm(
     device: Device, modes: Modes, measure: Measure, series: Series
 ) -> None:
-    """The same number of cycles without a planted leak, for both memories."""
+    """Runs the same number of cycles without a planted leak, for internal memory and PSRAM."""
     device.monitor(start=QUIET_MS)
     readings: dict[str, list[int]] = {"internal": [], "psram": []}
     for _ in range(CYCLES):

@@ -1,8 +1,8 @@
-"""Makes every operation fail in every way: the operation must report the error, leave nothing behind, and then work
-again.
+"""Makes each operation fail in many ways: it must report the error, leave nothing behind, and then work again.
 
-The n-th allocation fails, for each n from 1 to the last allocation of the operation. Other tests make the n-th ESP-IDF
-call fail, each step of a mode change, or two allocations of one operation. Each test records its number of cases.
+One test makes the n-th allocation fail, for each n from 1 to the last allocation of the operation. Others make the n-th
+ESP-IDF call fail, each step of a mode change, or two allocations of one operation. Each test records its number of
+cases.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ STREAM = tone(200)
 PAIRS = 12
 """Number of pairs of failing allocations per direction of a mode change."""
 CALLS_MAX = 4
-"""Maximum number of failing calls of one function in one operation, because samples are read endlessly."""
+"""Maximum number of failing calls of one function in one operation; the capture calls some functions endlessly."""
 
 
 def without_pauses(device: Device, mode: str) -> None:
@@ -116,7 +116,8 @@ COMMANDS = [
 
 
 def log_and_wait(device: Device) -> None:
-    """While monitoring is off, a log starts its own task; `monitor(stop=True)` waits until that task has ended."""
+    """Log, and wait. While monitoring is off, a log starts a short-lived task; `monitor(stop=True)` waits until it has
+    ended."""
     device.log("Sweep")
     device.monitor(stop=True)
 
@@ -214,7 +215,7 @@ def test_each_step_fails(device: Device, measure: Measure, operation: Operation)
 def test_two_allocations_fail(
     request: pytest.FixtureRequest, device: Device, measure: Measure, operation: Operation
 ) -> None:
-    """The second failure may hit the rollback of the first."""
+    """Makes random pairs of allocations fail in a mode change. The second failure may hit the rollback of the first."""
     seed = request.config.option.order_seed or 1
     print(f"pairs drawn with --order-seed {seed}")
     rng = random.Random(f"{seed} {operation.name}")

@@ -1,6 +1,6 @@
 """Every reported figure changes by exactly the size of a block that the test holds.
 
-This detects a constant, or a figure of another memory. The size of the block comes from a heap walk.
+This detects a constant, or a figure of another memory type. The size of the block comes from a heap walk.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from hotpin_hil.device import Device
 from hotpin_hil.link.channel import Cursor
 
 SIZES = {"internal": 1_236, "psram": 5_432}
-"""Block sizes for each memory: different, and neither powers of two nor multiples of each other."""
+"""Block size for each memory type: different, and neither powers of two nor multiples of each other."""
 SOURCE = "bytes of the held blocks and their headers (heap.blocks)"
 MEMORIES = {"internal": INTERNAL, "psram": PSRAM}
 
 
 @dataclass(frozen=True)
 class Walk:
-    """Used bytes of each memory, headers included, from a walk of the heaps' blocks."""
+    """Used bytes of each memory type, headers included, from a walk of the heaps' blocks."""
 
     internal: int
     psram: int
@@ -47,7 +47,7 @@ def walk(device: Device) -> Walk:
 
 
 def hold_both(device: Device, heaps: Heaps) -> dict[str, int]:
-    """Holds a block of each memory; returns the bytes that each takes."""
+    """Holds a block of each memory type; returns the bytes that each takes."""
     before = walk(device)
     for name, memory in MEMORIES.items():
         heaps.hold(memory, SIZES[name])
@@ -58,7 +58,8 @@ def hold_both(device: Device, heaps: Heaps) -> dict[str, int]:
 
 @pytest.mark.requirement("LOG-05", "LOG-06")
 def test_deltas_follow_held_blocks(device: Device, heaps: Heaps, measure: Measure) -> None:
-    """Checks the deltas in the record; fixtures/agreement.py compares the box with the record."""
+    """Sets a baseline, holds blocks, and checks the deltas in the record. (fixtures/agreement.py compares the box with
+    the record.)"""
     device.monitor(stop=True)
     start = device.mark()
     device.baseline(set=True)
@@ -81,8 +82,8 @@ def against_baseline(device: Device, since: Cursor, mode: str) -> dict[str, int]
 
 
 HOLES_B = 24
-"""A block that is allocated again may get another hole, including a rest of up to 12 bytes that is too small for a
-block."""
+"""Tolerance: a block that is allocated again may get another hole, including a remainder of up to 12 bytes that is too
+small for a block."""
 
 
 @pytest.mark.needs("camera")
@@ -90,9 +91,10 @@ block."""
 def test_modes_are_compared_with_their_own_baselines(
     device: Device, heaps: Heaps, modes: Modes, measure: Measure
 ) -> None:
-    """A block allocated before a mode's baseline does not show in the comparison; a later block does.
+    """Sets the baseline of each mode, then holds blocks before each of two mode changes. The comparison in the log must
+    show all blocks held since the mode's baseline.
 
-    Setting a baseline does not change the others.
+    Setting other baselines must not change those of the modes.
     """
     modes.warm_up()
     for mode in (VOICE, CAMERA):
@@ -133,7 +135,7 @@ def _levels(device: Device, state: str) -> dict[str, int]:
 
 @pytest.mark.requirement("TRN-05")
 def test_ledger_shows_a_block_of_the_mode(device: Device, modes: Modes, measure: Measure) -> None:
-    """For each memory, the ledger's steps add up to the difference of two heap walks."""
+    """Changes the mode: for each memory type, the ledger's steps must add up to the difference of two direct reads."""
     modes.warm_up()
     for mode in (VOICE, CAMERA):
         before = {name: heap_free(device, memory) for name, memory in MEMORIES.items()}
@@ -159,14 +161,14 @@ def heap_free(device: Device, memory: Memory) -> int:
 
 NETWORK = re.compile(r"Modelled network: (\d+) bytes internal, (\d+) PSRAM in (\d+) blocks")
 NETWORK_BLOCKS = [1_600] * 10 + [6_656, 3_584, 2_304]
-"""Receive buffers and stacks (network_model's Kconfig)."""
+"""Sizes of the receive buffers and stacks (network_model's Kconfig)."""
 SMALL_BLOCK, INTERNAL_LIMIT = 512, 58_900
 PSRAM_BLOCK, PSRAM_LIMIT = 32_768, 65_544
 
 
 @pytest.mark.requirement("BOOT-01")
 def test_modelled_network_takes_what_it_says(device: Device, measure: Measure) -> None:
-    """The blocks fill the configured memory, each with its header."""
+    """Compares the log line and the heap with the blocks that fill the configured memory, each with its header."""
     fixed = sum(size + BLOCK_OVERHEAD for size in NETWORK_BLOCKS)
     small = (INTERNAL_LIMIT - fixed) // (SMALL_BLOCK + BLOCK_OVERHEAD)
     in_psram = PSRAM_LIMIT // (PSRAM_BLOCK + BLOCK_OVERHEAD)

@@ -1,4 +1,4 @@
-"""The history in flash: its rows are correct and complete, survive a loss of power, and wear the flash as
+"""The history in flash: its rows are correct and complete, survive a loss of power, and wear the flash no more than
 documented."""
 
 from __future__ import annotations
@@ -34,26 +34,28 @@ FAILING_STEPS = {
     "undone": ["{last}"],
     "recovered": ["{last}", "undo:{start}"],
 }
-"""Steps of a mode change that fail: before the first driver stops, at the last step, also at the undo of a start."""
+"""Failing steps of a mode change: before the first driver stops; at the last step; at the last step and at the undo of
+a start."""
 NAMES = {
     CAMERA: {"start": "camera.start", "last": "settle.up"},
     VOICE: {"start": "audio.start", "last": "stt.start"},
 }
 INTERVAL_MS = 100
 SLOW_MS = 2000
-"""Longer than the test keeps a block allocated that no sample may see."""
+"""Interval longer than the test holds its blocks, so that no sample is taken meanwhile."""
 LONG_S = 3600
 OWN_BYTES = 512
-"""Maximum heap that writing a row takes temporarily: NVS's index and handle, an item of its list."""
+"""Maximum heap that writing a row takes temporarily: for NVS's index, for the handle, and for an item of NVS's list."""
 DIP = 16 * KB
 PAGES_PER_1000_ROWS = 115
-"""Pages of flash that are erased for 1,000 rows, with those that NVS moves (README.md of memory_history: 110)."""
+"""Limit for the pages of flash erased per 1,000 rows, including those that NVS moves (README.md of memory_history:
+110)."""
 BURST = 60
 CUTS = 4
 CUT_S = 0.03
-"""Increment between power cuts, so that each cut hits another place."""
+"""Increment of the delay from one power cut to the next, so that each cut hits another place."""
 CUT_LAST_S = 2
-"""Every board has written rows by then."""
+"""Longest delay; every board has written rows by then."""
 REQUEST = HARNESS_ID_MAX + 1
 """Id of the first request that never gets a reply."""
 STACK_SPARE = 0.25
@@ -67,7 +69,7 @@ def history(device: Device) -> Device:
 
 
 def written(device: Device, more_than: int) -> FlashHistory:
-    """The history when its newest row has a number above `more_than`."""
+    """Wait until the newest row has a number above `more_than`; returns the history."""
     found = poll(
         lambda: device.flash_history(last=1), lambda reply: reply.newest > more_than, "a row in flash"
     )
@@ -93,7 +95,8 @@ def measure_row(measure: Measure, row: HistoryRow, memory: Memory, least: int, l
 def test_row_has_the_lowest_memory_since_the_last_row(
     history: Device, heaps: Heaps, monitor: Monitor, measure: Measure
 ) -> None:
-    """Real allocations between two samples: the low-water mark counts, not only the samples."""
+    """Holds and releases blocks between two samples: the row must have the low-water mark, not only the figures of the
+    samples."""
     monitor.start(SLOW_MS)
     history.flash_history(last=0, every_s=1, pause=False)
     before = written(history, 0)
@@ -117,7 +120,8 @@ def test_row_has_the_lowest_memory_since_the_last_row(
 def test_row_names_the_mode_after_a_change_that_failed(
     history: Device, modes: Modes, monitor: Monitor, measure: Measure, steps: list[str]
 ) -> None:
-    """History, prediction and learned thresholds get the mode from the same call."""
+    """Makes a mode change fail at different steps: the next row must name the mode in which the board is afterwards.
+    Prediction and learned thresholds get the mode from the same call."""
     monitor.start(INTERVAL_MS)
     for mode, other in ((CAMERA, VOICE), (VOICE, CAMERA)):
         modes.to(mode)
@@ -136,8 +140,8 @@ def test_row_names_the_mode_after_a_change_that_failed(
 def test_critical_warning_writes_a_row_with_its_counts(
     history: Device, heaps: Heaps, monitor: Monitor, measure: Measure
 ) -> None:
-    """A warning of the first level writes no row. A critical warning writes a row at once, with the failed
-    allocations."""
+    """Raises a warning of the first level, which must write no row. Then makes allocations fail and raises a critical
+    warning, which must write a row at once, with the number of failed allocations."""
     monitor.start(INTERVAL_MS)
     history.flash_history(last=0, every_s=LONG_S, pause=False)
     monitor.complete_checks(1)
@@ -167,7 +171,8 @@ def test_critical_warning_writes_a_row_with_its_counts(
 def test_each_critical_level_writes_a_row(
     history: Device, heaps: Heaps, monitor: Monitor, measure: Measure, level: str
 ) -> None:
-    """The thresholds are set so that the present memory has reached only this level."""
+    """Sets the thresholds so that the present memory has reached only this level: first the warning level, which must
+    write no row, then the critical level, which must write one."""
     heaps.split(PSRAM, block=64 * KB)
     reached, beyond = (1, 100) if level == "fragmentation" else (heaps.free(TOTAL_CAPS) + KB, 0)
     history.thresholds(**only())
@@ -185,7 +190,8 @@ def test_each_critical_level_writes_a_row(
 
 
 def test_failed_write_is_reported_and_hinders_no_later_one(history: Device, measure: Measure) -> None:
-    """Without samples: the history is paused."""
+    """Makes a write to flash fail, once without and once with rows in flash: the request must report NVS's error, and
+    the next write must succeed. The history is paused, so no sample writes a row."""
     full = "ESP_ERR_NVS_NOT_ENOUGH_SPACE"
     for written_before in range(2):
         calls = 1 + written_before  # with rows in flash, the first failure starts a new history
@@ -202,7 +208,8 @@ def test_failed_write_is_reported_and_hinders_no_later_one(history: Device, meas
 def test_row_that_waits_for_its_next_attempt_is_erased_too(
     history: Device, heaps: Heaps, monitor: Monitor, measure: Measure
 ) -> None:
-    """A critical warning's row fails; then the history is paused, so that no sample tries it again."""
+    """Makes the write of a critical warning's row fail, pauses the history so that no sample tries it again, and erases
+    the history. The waiting row must not be written afterwards."""
     monitor.start(SLOW_MS)
     history.flash_history(last=0, every_s=LONG_S, pause=False)
     history.fail_call("nvs_commit", count=2)
@@ -223,9 +230,11 @@ def test_row_that_waits_for_its_next_attempt_is_erased_too(
 def test_row_that_cannot_be_written_is_tried_again_at_the_next_samples(
     history: Device, heaps: Heaps, monitor: Monitor, measure: Measure
 ) -> None:
-    """Three times; then it is dropped, and the next row has three attempts again. Each critical warning makes a row.
+    """Raises three critical warnings, each of which makes a row, and makes the next 3, 1 and 2 writes fail. A row is
+    tried three times, then dropped; the next row has three attempts again.
 
-    With a row in flash, two failures in one attempt start a new history.
+    If there are rows in flash, an attempt whose first write fails starts a new history and writes again, so two
+    failures use up one attempt.
     """
     monitor.start(INTERVAL_MS)
     history.flash_history(last=0, every_s=LONG_S, pause=False)
@@ -245,8 +254,8 @@ def test_row_that_cannot_be_written_is_tried_again_at_the_next_samples(
 
 
 def test_critical_rows_are_limited(history: Device, heaps: Heaps, monitor: Monitor, measure: Measure) -> None:
-    """A level that is entered again and again wears the flash no more than documented, and every warning is counted.
-    A regular row ends the limit."""
+    """Enters the critical level 12 times: only the documented number of rows may be written, but every warning must be
+    counted. After a regular row, the limit starts again."""
     monitor.start(INTERVAL_MS)
     entered, limit = 12, 8
     for when in ("at first", "after a regular row"):
@@ -272,7 +281,8 @@ def test_critical_rows_are_limited(history: Device, heaps: Heaps, monitor: Monit
 def test_row_repeats_no_value_of_an_earlier_row(
     history: Device, heaps: Heaps, monitor: Monitor, measure: Measure
 ) -> None:
-    """A row has the worst values of its own samples only."""
+    """Fills and splits memory until a row is written, then releases it: a later row must only have the worst values of
+    its own samples."""
     history.thresholds(**only())
     monitor.start(INTERVAL_MS)
     filled = heaps.leave(PSRAM, PSRAM.reachable(400 * KB))
@@ -332,8 +342,8 @@ def test_rows_survive_resets_and_a_loss_of_power(
 
 
 def test_interrupted_write_leaves_whole_rows(history: Device, supply: Supply, measure: Measure) -> None:
-    """The power fails while the board writes row after row. Each row is complete or absent, and no earlier row is
-    lost."""
+    """Cuts the power while the board writes row after row. Each row must be complete or absent, and no earlier row may
+    be lost."""
     endless = {"store": "flash", "write": 100_000, "last": 0}
     cuts, request, pause_s = 0, REQUEST, CUT_S
     while cuts < CUTS:
@@ -352,7 +362,7 @@ def test_interrupted_write_leaves_whole_rows(history: Device, supply: Supply, me
         measure(f"{when}no row is missing", gapless, exact=True, source="consecutive numbers")
         same = all(before.get(row.sequence, row) == row for row in found.rows)
         measure(f"{when}earlier rows are unchanged", same, exact=True, source="mem.history before")
-        # An emulated board on a busy machine may not have written a row yet: the power fails later then.
+        # An emulated board on a busy machine may not have written a row yet: this cut does not count.
         cuts += found.newest > max(before, default=0)
         request, pause_s = request + 1, pause_s + CUT_S
         assert pause_s < CUT_LAST_S, f"{cuts} of {CUTS} cuts came while rows were being written"
@@ -395,7 +405,8 @@ def test_a_day_of_rows_is_kept_and_wears_the_flash_as_stated(
 def test_damaged_and_foreign_contents_begin_a_new_history(
     history: Device, dut: Any, tmp_path: Path, measure: Measure
 ) -> None:
-    """A group written by other firmware is ignored and reported; the other groups stay."""
+    """Changes the format number of all rows in flash, as if other firmware had written them: the board must ignore and
+    report them, and start a new history. Then fills the partition with foreign data: a new history again."""
     history.flash_history(last=0, write=14)
     before = kept(history)
     content = read_partition(dut, history, tmp_path)
@@ -418,7 +429,7 @@ def test_damaged_and_foreign_contents_begin_a_new_history(
 
 
 def other_format(content: bytes) -> bytes:
-    """The partition with other blobs in the namespace: the same rows with another format number."""
+    """The partition with the same rows under another format number."""
     changed = bytearray(content)
     at = 0
     while (at := content.find(struct.pack("<H", 0x4D48), at)) >= 0:
@@ -445,8 +456,9 @@ def other_format(content: bytes) -> bytes:
 def test_cost_is_within_the_budget(
     history: Device, heaps: Heaps, monitor: Monitor, board: BoardInUse, measure: Measure
 ) -> None:
-    """Task and variables take the documented memory, the stack has a reserve after real writes, and NVS's index is
-    bounded. A host board cannot measure the chip's stack use."""
+    """Checks the memory of the task and the variables, the reserve of the stack after real writes, and the heap for
+    NVS's index. On a host board the stack's figure is only modelled, because the host cannot measure the chip's stack
+    use."""
     monitor.start(INTERVAL_MS)
     before = heaps.free(INTERNAL.caps)
     history.flash_history(last=0, every_s=1, pause=False, write=2 * BURST)

@@ -1,4 +1,4 @@
-"""A lock that is held too long: each request ends with its error, monitoring continues, and the board recovers."""
+"""A lock is held too long: each request ends with its error, monitoring continues, and the board recovers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ INTERVAL_MS = 500
 TOLERANCE_MS = 5
 """1 % of the interval (requirement MON-01)."""
 OUTPUT_MS = 1_730
-"""Three intervals and a part of one."""
+"""Time for which the output is held: three intervals and part of a fourth."""
 
 
 @pytest.mark.requirement("TRN-06")
@@ -63,7 +63,8 @@ def test_requests_end_with_an_error_while_the_drivers_are_held(
 
 
 LONGEST_MS = 20_000
-"""Leaves the harness 15 s of board time to send a command, which waits 5 s for the drivers."""
+"""Time for which the drivers are held. It leaves the harness 15 s of board time to send a command, which waits 5 s for
+the drivers."""
 PIECE = bytes(8)
 USERS_OF_DRIVERS: dict[str, dict[str, Any]] = {
     "tts.open": {},
@@ -72,7 +73,8 @@ USERS_OF_DRIVERS: dict[str, dict[str, Any]] = {
     "tts.close": {},
     "stt.read": {"bytes": 2},
 }
-"""Commands in voice mode with their arguments. Without the lock, each succeeds or fails with another error."""
+"""Commands in voice mode with their arguments. If the drivers were not held, each would succeed or fail with another
+error."""
 
 
 @pytest.mark.requirement("TRN-06")
@@ -99,7 +101,8 @@ def test_commands_wait_for_the_drivers_and_then_do_nothing(
 def test_monitor_keeps_its_interval_after_the_output_was_held(
     device: Device, monitor: Monitor, measure: Measure
 ) -> None:
-    """No sample is taken while the lock is held. The first sample afterwards may be late; the others are on time."""
+    """Holds the lock of the output for more than three intervals, during which no sample is taken. The first sample
+    afterwards may be late; the others must be on time."""
     monitor.start(INTERVAL_MS)
     (before,) = monitor.samples(1)
     device.hold_lock("output", OUTPUT_MS)

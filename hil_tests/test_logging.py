@@ -34,16 +34,16 @@ BOXES_IN_A_ROW = 3
 STATES_MAX = 4
 """MEMORY_STATES_MAX in memory_manager.h."""
 VOLATILE = {"t", "n", "b", "id"}
-"""Members of every reply."""
+"""Members of every reply, which are not part of a baseline."""
 JUST_TAKEN = 3 * KB
 CONTEXT_MAX = 31
 """Characters of the longest context (MEMORY_CONTEXT_SIZE in memory_manager.h)."""
 LONG_MS = 600_000
 FIRST_REQUEST = HARNESS_ID_MAX + 1
-"""Id of the first request that the test sends itself."""
+"""Id of the first request that the test encodes itself."""
 
 EVERYTHING = {**{memory.name: memory.caps for memory in MEMORIES}, "total": TOTAL_CAPS}
-"""Memories with a delta in the box, and their capabilities."""
+"""Memory types with a delta in the box, and their capabilities."""
 
 
 def sample_of(device: Device, context: str, since: Cursor) -> Event:
@@ -61,7 +61,8 @@ def deviations(device: Device, since: Cursor) -> str:
 
 @pytest.mark.requirement("LOG-02")
 def test_box_is_the_guides_line_by_line(device: Device, heaps: Heaps, measure: Measure) -> None:
-    """The figures have different widths and signs: after boot, with little memory, and with more than the baseline.
+    """Logs figures of different widths and signs: after boot, with little free memory, and with more than at the
+    baseline.
 
     The harness renders the same figures in the guide's layout and compares each line.
     """
@@ -97,7 +98,7 @@ def test_box_is_the_guides_line_by_line(device: Device, heaps: Heaps, measure: M
 
 @pytest.mark.requirement("LOG-03")
 def test_box_is_whole_while_three_tasks_log(device: Device, measure: Measure) -> None:
-    """Three tasks of higher priority log continuously while several boxes in a row are written.
+    """Lets three tasks of higher priority log continuously while several boxes in a row are written.
 
     The test also measures the load: every task must keep logging around each box.
     """
@@ -166,7 +167,8 @@ def first_box(device: Device, context: str, since: Cursor) -> Box | None:
 def test_hidden_boxes_stay_hidden_and_later_ones_are_written(
     device: Device, monitor: Monitor, measure: Measure
 ) -> None:
-    """A person hides the boxes, twice; a request ends that. Monitoring continues and can be stopped."""
+    """Hides the boxes by a typed command, twice. Boxes logged before the harness's next request must stay hidden, later
+    ones must be written. Monitoring must continue, and it must be possible to stop it."""
     monitor.start()
     start = device.mark()
     for line in (b"log.quiet what=boxes", b"log.quiet what=boxes", b"mem.log context=Hidden"):
@@ -198,7 +200,8 @@ def test_request_shows_the_records_that_a_person_hid(device: Device, measure: Me
 def test_logged_figures_are_of_the_moment_they_name(
     device: Device, heaps: Heaps, monitor: Monitor, measure: Measure, memory: Memory
 ) -> None:
-    """Log, allocate, log. The original firmware printed the monitor's last sample both times (103 of 116 pairs)."""
+    """Logs, allocates and logs again, and compares each log with direct reads. The original firmware printed the
+    monitor's last sample both times (103 of 116 pairs)."""
     start = device.mark()
     steps = {"Before": 0, "After": 12 * KB, "After more": 40 * KB}
     for context, size in steps.items():
@@ -235,7 +238,8 @@ def test_logged_figures_are_of_the_moment_they_name(
 def test_log_right_after_an_allocation_has_its_bytes(
     device: Device, monitor: Monitor, measure: Measure
 ) -> None:
-    """The board gets all requests at once, so that a few ms lie between the two logs."""
+    """Sends a log, an allocation and another log in one write, so that only a few ms lie between the two logs. They
+    must differ by the block."""
     monitor.start(LONG_MS)  # without the monitor, each log would start a task
     start = device.mark()
     for round_ in range(ROUNDS):
@@ -263,7 +267,7 @@ def test_log_right_after_an_allocation_has_its_bytes(
 
 
 def measure_unchanged(device: Device, measure: Measure, baselines: dict[str, dict[str, Any]]) -> None:
-    """The states still have these baselines."""
+    """Check that the states still have these baselines."""
     for state, expected in baselines.items():
         now = device.baseline(state=state)
         changed = [name for name, value in expected.items() if name not in VOLATILE and now[name] != value]
@@ -275,7 +279,7 @@ def measure_unchanged(device: Device, measure: Measure, baselines: dict[str, dic
 def test_baseline_of_a_mode_is_that_of_its_first_entry(
     device: Device, modes: Modes, heaps: Heaps, measure: Measure
 ) -> None:
-    """So that a small loss in each cycle adds up."""
+    """Holds 1 KB more in each of two cycles: the modes' baselines must not change, so that small losses add up."""
     modes.cycle()
     modes.cycle()
     first = {mode: device.baseline(state=mode) for mode in MODES}
@@ -287,7 +291,8 @@ def test_baseline_of_a_mode_is_that_of_its_first_entry(
 
 @pytest.mark.requirement("LOG-05")
 def test_baseline_of_one_state_too_many_is_refused(device: Device, heaps: Heaps, measure: Measure) -> None:
-    """The baselines that exist are unchanged. No mode has one before it is entered for the second time."""
+    """Sets as many baselines as the manager can keep, then one more, which it must refuse without changing the others.
+    No mode has a baseline yet: the entry at boot does not count."""
     before = {}
     for number in range(STATES_MAX):
         state = f"state {number}"
@@ -334,7 +339,8 @@ def test_deltas_are_current_minus_baseline_with_sign(device: Device, heaps: Heap
 
 @pytest.mark.requirement("LOG-05")
 def test_first_baseline_is_that_of_init(device: Device, measure: Measure) -> None:
-    """'System Boot' is logged after the start of monitoring, so its deltas show the allocations since init."""
+    """Compares the deltas of 'System Boot' with the baseline. It is logged after the start of monitoring, so they must
+    show the allocations since init."""
     box = device.wait_box("System Boot", since=boot_start(device))
     baseline = device.baseline()
     for name in DELTA_LABELS:
@@ -363,7 +369,7 @@ def test_first_baseline_is_that_of_init(device: Device, measure: Measure) -> Non
 def test_longest_records_have_no_more_than_480_bytes(
     device: Device, heaps: Heaps, measure: Measure, letter: str
 ) -> None:
-    """Contexts of full length, in the record as they were given, and deltas with many digits."""
+    """Logs contexts of full length, with deltas of many digits. The record must have the context as it was given."""
     start = device.mark()
     heaps.hold(PSRAM, 2 * KB * KB)
     for what in ("first", "second"):

@@ -26,7 +26,7 @@ SOURCE = "requirement API-05"
 def test_hundred_starts_changes_and_stops_leave_nothing_behind(
     device: Device, heaps: Heaps, monitor: Monitor, measure: Measure
 ) -> None:
-    """Reads memory, heap blocks and tasks directly, before and after, with monitoring off."""
+    """Compares direct readings of memory, heap blocks and tasks, before and after, with monitoring off."""
 
     def read_all() -> dict[str, int]:
         monitor.stop()
@@ -50,7 +50,7 @@ def test_hundred_starts_changes_and_stops_leave_nothing_behind(
 
 @pytest.mark.requirement("API-05")
 def test_interval_is_the_one_started_last(device: Device, monitor: Monitor, measure: Measure) -> None:
-    """Samples follow the interval, and stop with monitoring."""
+    """Starts two intervals, one after the other: samples must follow the interval, and stop with monitoring."""
     for interval in (FAST_MS, 2 * FAST_MS):
         monitor.start(interval)
         stamps = [event.data["timestamp_ms"] for event in monitor.samples(4)]
@@ -73,7 +73,8 @@ def test_interval_is_the_one_started_last(device: Device, monitor: Monitor, meas
 
 @pytest.mark.requirement("API-05")
 def test_new_interval_applies_at_once(device: Device, monitor: Monitor, measure: Measure) -> None:
-    """The next sample is due after the new interval, although the old one has not ended."""
+    """Changes a long interval to a short one: the next sample must be due after the new interval, although the old one
+    has not ended."""
     monitor.start(SLOW_MS)
     changed_ms = int(device.command("mem.monitor", start=FAST_MS)["t"])
     start = device.mark()

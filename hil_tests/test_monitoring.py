@@ -18,7 +18,7 @@ INTERVAL_TOLERANCE = 0.01
 
 INTERVALS = 3
 INTERVAL_BUDGET_S = 20.0
-"""Host time to wait for a sample; a board in real time takes one every 15 s."""
+"""Host time to wait for a sample; a board that runs in real time takes one every 15 s."""
 
 IN_ONE_COMMAND = "heap_caps, read before and after in the same command"
 
@@ -32,8 +32,8 @@ UNTOUCHED = "requirement MON-05: 0-3 %; facts: 1 - largest/free over all heaps w
 def test_samples_every_fifteen_seconds_of_board_time(
     device: Device, heaps: Heaps, monitor: Monitor, measure: Measure
 ) -> None:
-    """The interval is the one set in app_main, and each sample is current: it includes memory allocated since the last
-    sample."""
+    """Waits for samples at the interval set in app_main, and holds a block after each. Each sample must be current: it
+    must include the memory allocated since the last sample."""
     start = device.mark()
     samples = []
     for number in range(INTERVALS + 1):
@@ -84,7 +84,8 @@ def test_samples_every_fifteen_seconds_of_board_time(
 def test_every_figure_equals_a_direct_read(
     device: Device, heaps: Heaps, measure: Measure, loaded: bool
 ) -> None:
-    """One command reads heaps, statistics, heaps. Equal heap readings show that no memory changed in between."""
+    """Reads the heaps, the statistics and the heaps again in one command. Equal heap readings show that no memory
+    changed in between."""
     if loaded:
         for memory in MEMORIES:
             heaps.hold(memory, 10 * KB)
@@ -128,9 +129,10 @@ def test_every_figure_equals_a_direct_read(
 def test_minimum_ever_is_the_lowest_value(
     device: Device, heaps: Heaps, monitor: Monitor, measure: Measure
 ) -> None:
-    """The minimum keeps a past low, even when the allocator's own minimum is reset.
+    """Holds and releases a large block: the minimum must keep this low, even after the allocator's own minimum is
+    reset.
 
-    The allocator adds the minimums of the heaps, so its figure may be below the lowest sum. Each sample resets it, so
+    The allocator adds up the minima of the heaps, so its figure may be below the lowest sum. Each sample resets it, so
     no sample may come between two readings.
     """
     monitor.stop()
@@ -172,7 +174,8 @@ def test_minimum_ever_is_the_lowest_value(
 def test_fragmentation_follows_the_layout(
     device: Device, heaps: Heaps, measure: Measure, memory: Memory
 ) -> None:
-    """The original firmware showed 46-51 % on an idle healthy board, and 7-11 % when memory had run out."""
+    """Splits memory twice and lets it merge again; the reported fragmentation must follow. The original firmware showed
+    46-51 % on an idle healthy board, and 7-11 % when memory had run out."""
 
     def reported_percent() -> int:
         return device.stats().memory(memory.name)[2]
@@ -246,7 +249,8 @@ OTHERS_MAX = 1 * KB
 def test_dip_between_two_samples_is_seen_in_the_windows_watermark(
     device: Device, heaps: Heaps, monitor: Monitor, measure: Measure, memory: Memory
 ) -> None:
-    """The original firmware missed short minima: a component printed 4,831 B of free DMA memory, but no sample did."""
+    """Holds and releases a block between two samples: only the watermark of that window must show the dip. The original
+    firmware missed dips: a component logged 4,831 B of free DMA memory, but no sample showed it."""
     field = f"{memory.name}_watermark"
     monitor.start(WINDOW_MS)
     (quiet,) = monitor.samples(1, budget_s=INTERVAL_BUDGET_S)
@@ -288,9 +292,10 @@ def test_dip_between_two_samples_is_seen_in_the_windows_watermark(
 
 @pytest.mark.requirement("MON-03")
 def test_minimum_ever_never_rises(device: Device, heaps: Heaps, monitor: Monitor, measure: Measure) -> None:
-    """The test covers lows of every memory, samples and new windows; the minimum never exceeds free memory.
+    """Holds and releases blocks of every memory type, across samples and windows: the minimum must never rise, and
+    never exceed the free memory.
 
-    One low is below the minimum of the start-up.
+    One of the lows is below the minimum since boot.
     """
     monitor.start()
     first = device.stats()
@@ -322,7 +327,7 @@ def test_minimum_ever_never_rises(device: Device, heaps: Heaps, monitor: Monitor
 # --- Failed allocations -------------------------------------------------------------------------------------
 
 CAP_DMA, CAP_8BIT, CAP_SPIRAM, CAP_INTERNAL = 1 << 3, 1 << 2, 1 << 10, 1 << 11
-"""MALLOC_CAP_… (esp_heap_caps.h of ESP-IDF)."""
+"""Bits of MALLOC_CAP_… (esp_heap_caps.h of ESP-IDF)."""
 TASK_STACK = 3_072
 """Stack size of the tasks that `log.load` starts."""
 
@@ -347,7 +352,8 @@ def test_healthy_boot_has_no_failed_allocation(device: Device, measure: Measure)
 def test_failed_allocation_is_recorded_with_size_capabilities_and_function(
     device: Device, heaps: Heaps, measure: Measure, memory: Memory, caps: int
 ) -> None:
-    """The board requests a block larger than any free block."""
+    """Requests a block larger than any free block. The failure must be recorded and reported with size, capabilities
+    and function."""
     size = heaps.free(memory.caps) + 4
     start = device.mark()
     assert not heaps.can_hold(memory, size)
@@ -366,9 +372,10 @@ def test_failed_allocation_is_recorded_with_size_capabilities_and_function(
 def test_failure_is_reported_wherever_it_happens(
     device: Device, heaps: Heaps, monitor: Monitor, measure: Measure
 ) -> None:
-    """Failures inside the OS: a task's stack, because of a shortage; a stream buffer, because of an injected failure.
+    """Makes two allocations fail: that of a task's stack, because memory is short, and that of a stream's buffer, by an
+    injected failure.
 
-    The monitor reports them at its next sample, without a request.
+    The monitor must report each at its next sample, without a request.
     """
     monitor.start()
     heaps.leave(INTERNAL, INTERNAL.reachable(TASK_STACK))
@@ -397,7 +404,8 @@ def test_failure_is_reported_wherever_it_happens(
 
 @pytest.mark.requirement("MON-04")
 def test_failure_inside_a_critical_section_is_only_noted(device: Device, measure: Measure) -> None:
-    """The hook runs in the failed allocation's context, so the board would abort if it logged, allocated or locked."""
+    """Makes an allocation fail inside a critical section. The hook for failed allocations runs in that context, so the
+    board would abort if the hook logged, allocated or locked."""
     boot = device.info().b
     error = device.api("fail_in_critical_section")
     measure("error", error, exact="ESP_ERR_NO_MEM", source="no chip has such a block")

@@ -1,4 +1,4 @@
-"""A board without PSRAM starts, reports it, refuses operations that need it, and keeps running."""
+"""A board without PSRAM boots, reports it, refuses operations that need PSRAM, and keeps running."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def board_profile(request: pytest.FixtureRequest) -> list[str]:
 def port(
     board: BoardInUse, board_profile: list[str], port: str | None, tmp_path: Path
 ) -> Generator[str | None, None, None]:
-    """Port of a separate virtual board of the run's profile, without PSRAM; None in QEMU."""
+    """Port of a separate virtual board that has the run's profile but no PSRAM; None in QEMU."""
     if port is None:
         yield port  # `qemu_extra_args` removes the PSRAM
         return

@@ -29,7 +29,7 @@ WARNING_PERCENT = 30
 HOLE = 512
 HOLES_MAX = 48
 STEP = 0.004
-"""Step of fragmentation, small enough not to skip a percent."""
+"""Step of the fragmentation, as a share: small enough not to skip a percent."""
 SOURCE = "requirement API-10"
 
 
@@ -54,7 +54,7 @@ def check_advice(device: Device, measure: Measure, when: str, expected: set[str]
 def test_advice_matches_the_pressure(
     device: Device, heaps: Heaps, monitor: Monitor, measure: Measure
 ) -> None:
-    """The test sets free memory to just above and just below the default warning levels."""
+    """Sets free memory to just above and just below the default warning levels; the advice must match."""
     monitor.stop()
     check_advice(device, measure, "as booted", set())
     for memory, free, expected in (
@@ -78,10 +78,11 @@ def test_advice_matches_the_pressure(
 def test_audio_restart_is_advised_from_40_percent_of_dma_fragmentation(
     device: Device, heaps: Heaps, monitor: Monitor, measure: Measure
 ) -> None:
-    """The test makes many small holes, then allocates the large blocks: down to the first level at once, then past both
+    """Makes many small holes, then allocates from the large blocks: down to the first level at once, then past both
     levels in steps of less than a percent.
 
-    On the ESP32 DMA-capable and byte-wise internal memory are the same heaps, so both have the same fragmentation.
+    On the ESP32, DMA-capable and byte-accessible internal memory are the same heaps, so both have the same
+    fragmentation.
     """
     monitor.stop()
     device.thresholds(internal_ram_warning=0, internal_ram_critical=0)
@@ -98,7 +99,7 @@ def test_audio_restart_is_advised_from_40_percent_of_dma_fragmentation(
         hold_towards(heaps, max((WARNING_PERCENT - 2) / 100, share_scattered(heaps) + STEP))
     assert {RESTART_PERCENT - 1, RESTART_PERCENT} <= seen, f"the test's steps reached only {sorted(seen)} %"
 
-    # All of it at once does not fit into one record of the reply.
+    # All advice at once does not fit into one record of the reply.
     heaps.split(PSRAM, block=8 * KB, count=2 * HOLES_MAX)
     device.thresholds(default=True)
     device.thresholds(internal_ram_warning=ALL_MEMORY, dma_capable_warning=ALL_MEMORY)
@@ -139,9 +140,10 @@ def test_psram_fragmentation_has_its_own_advice(
 def test_reclaimed_bytes_match_direct_reads(
     device: Device, heaps: Heaps, modes: Modes, measure: Measure
 ) -> None:
-    """The state manager's reclaimer closes an open TTS stream that has been played to its end.
+    """Plays a TTS stream to its end and leaves it open: the state manager's reclaimer must close it, and the reported
+    bytes must match direct reads.
 
-    Monitoring stays on; without it, a short-lived task writes each log and its stack disturbs the readings.
+    Monitoring stays on; without it, a short-lived task would write each log, and its stack would disturb the readings.
     """
     nothing = device.optimize().reclaimed
     measure("memory reclaimed when no stream is open", nothing, "B", exact=0, source=SOURCE)

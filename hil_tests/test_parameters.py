@@ -1,4 +1,4 @@
-"""Sets each parameter alone, to a value that no other has, and to both ends of its range.
+"""Sets each parameter alone: to both ends of its range, and to a value that no other parameter has.
 
 The parameter is read back, and all others must keep their values.
 """

@@ -47,11 +47,12 @@ def test_bad_frames_are_refused(device: Device, measure: Measure) -> None:
 
 OLD_FRAMES = 20
 FRAME_MS = 20
-"""Shorter than the period of any frame rate that the sensor has at VGA."""
+"""Shorter than the frame period at any frame rate that the sensor has at VGA."""
 
 
 def test_duration_of_a_picture_counts_from_the_request(device: Device, measure: Measure) -> None:
-    """The driver has old frames, which the firmware drops one by one."""
+    """Makes the driver hand out old frames, which the firmware drops one by one. The reported duration must include
+    them."""
     usual = max(device.capture().duration_ms for _ in range(3))
     device.fail_call("esp_camera_fb_get", frame="stale", count=OLD_FRAMES)
     duration = device.capture().duration_ms
@@ -68,7 +69,8 @@ PAUSES_MS = (0, 100, 300, 900, 1_500)
 
 
 def test_picture_is_taken_after_the_request(device: Device, measure: Measure) -> None:
-    """Since the previous picture, the driver has kept a frame, which it would hand out at once."""
+    """Takes a picture after pauses of different lengths. The driver has kept a frame since the previous picture and
+    would hand it out at once, but the firmware must wait for a whole new frame."""
     for pause in PAUSES_MS:
         device.capture()
         wait_for_time(device, device.info().t + pause)
@@ -83,7 +85,8 @@ def test_picture_is_taken_after_the_request(device: Device, measure: Measure) ->
 
 
 def test_camera_is_powered_only_in_camera_mode(device: Device, modes: Modes, measure: Measure) -> None:
-    """The power-down line is high in voice mode. Before each start it is high long enough to reset the sensor."""
+    """Reads the camera's power-down line: it must be high in voice mode, and before each camera start it must be high
+    long enough to reset the sensor."""
     measure("pulse of the first start", device.pins()[PWDN_PIN].high_ms, "ms", min=PWDN_MS - 10, source=PULSE)
     for mode, is_high in ((VOICE, True), (CAMERA, False), (VOICE, True)):
         before = device.pins()[PWDN_PIN]

@@ -29,7 +29,7 @@ from hotpin_hil.device import Device, DeviceError, budgets
 LATENCY_MS = 256
 """Playing time of the DMA buffers: four of 4,080 B at 64 B/ms, rounded up to ms and a tick."""
 BUFFER_MS = 64
-"""Playing time of one of these buffers, because the clock starts during the first buffer."""
+"""Playing time of one of these buffers: a tolerance, because the clock starts during the first buffer."""
 ALLOWANCE_MS = 100
 """Tolerance for ticks, and for log lines between the first and the last sample."""
 
@@ -63,7 +63,8 @@ def measure_same(measure: Measure, what: str, now: Reading, then: Reading) -> No
 @pytest.mark.requirement("TTS-05")
 @pytest.mark.parametrize("channels", [1, 2], ids=["mono", "stereo"])
 def test_stream_is_played_to_its_end(device: Device, voice: Modes, measure: Measure, channels: int) -> None:
-    """The event reports the end. The board's clock at start and end also gives the duration."""
+    """Plays a stream; the event must report its end. The duration must match the stream's length, as reported and by
+    the board's clock."""
     frames = RATE_HZ // 2 // channels + 3  # deliberately not a multiple of any buffer size
     start = device.mark()
     voice.write(tone(frames, channels=channels))
@@ -93,7 +94,8 @@ def test_stream_is_played_to_its_end(device: Device, voice: Modes, measure: Meas
 def test_stream_may_arrive_during_playback(
     device: Device, voice: Modes, measure: Measure, host_pace: HostPace
 ) -> None:
-    """Playback starts with the header and a little sound; the test writes the rest during playback, in odd pieces."""
+    """Starts playback with the header and a little sound, and writes the rest during playback, in odd pieces. Every
+    sample must be played."""
     frames = RATE_HZ // 8
     left, right = noise(frames, 1), noise(frames, 2)
     stream = riff(format_chunk(2), chunk("data", interleaved(left, right)))
@@ -118,7 +120,8 @@ def test_stream_may_arrive_during_playback(
 def test_stream_longer_than_the_buffer_is_played_to_the_sample(
     device: Device, voice: Modes, measure: Measure, host_pace: HostPace
 ) -> None:
-    """Its pieces do not divide the buffer's size, so one of them goes over the buffer's end."""
+    """Plays a stream longer than the buffer, in pieces that do not divide the buffer's size, so that one of them wraps
+    around the buffer's end. Every sample must be played."""
     frames = STREAM_BYTES // 4 + 2_000
     left, right = noise(frames, 3), noise(frames, 4)
     stream = riff(format_chunk(2), chunk("data", interleaved(left, right)))
@@ -157,7 +160,8 @@ def accepts(device: Device, piece: bytes) -> bool:
 def test_played_stream_stays_open_when_memory_becomes_critical(
     device: Device, voice: Modes, heaps: Heaps, monitor: Monitor, measure: Measure
 ) -> None:
-    """Its owner may still ask for the result. Reclaimers close it only before a refusal."""
+    """Plays a stream to its end, then makes memory critical. The stream must stay open, because its owner may still ask
+    for the result. Reclaimers close it only before a refusal."""
     end = voice.play(tone(500))
     monitor.start()
     for memory in (PSRAM, INTERNAL):
@@ -173,7 +177,7 @@ def test_played_stream_stays_open_when_memory_becomes_critical(
 
 @pytest.mark.requirement("TTS-05")
 def test_malformed_stream_is_refused(device: Device, voice: Modes, measure: Measure) -> None:
-    """Each malformed stream gives a specific error and plays nothing; the next valid stream plays."""
+    """Plays malformed streams: each must give a specific error and play nothing. The next valid stream must play."""
     then = voice.read()
     expected = dict.fromkeys(MALFORMED, "ESP_ERR_INVALID_RESPONSE") | dict.fromkeys(
         UNSUPPORTED, "ESP_ERR_NOT_SUPPORTED"
@@ -210,7 +214,8 @@ def test_stream_of_unknown_length_takes_no_length_from_the_one_before(
 def test_impossible_length_is_refused_without_waiting_for_data(
     voice: Modes, device: Device, measure: Measure
 ) -> None:
-    """A length that wraps at 32 bits, in a stream of unknown length: the decoder must not wait for its chunk."""
+    """Plays a stream of unknown length with a chunk whose length wraps at 32 bits: the decoder must refuse it without
+    waiting for the chunk."""
     wraps = chunk("LIST", b"INFO", 0xFFFF_FFFF - 43)
     stream = riff(format_chunk(1), wraps, chunk("data", bytes(64)), length=0xFFFF_FFFF)
     end = voice.play(stream, is_announced=False)
@@ -220,7 +225,8 @@ def test_impossible_length_is_refused_without_waiting_for_data(
 
 @pytest.mark.requirement("TTS-05")
 def test_incomplete_stream_times_out(device: Device, voice: Modes, measure: Measure) -> None:
-    """Less data arrives than announced: nothing, part of the header, only the header, half of the samples."""
+    """Sends less data than announced: nothing, part of the header, only the header, half of the samples. Playback must
+    end with a timeout after the frames that arrived."""
     stream = tone(1_000)
     for kept in (0, 20, 44, 1_044):
         start = device.mark()
@@ -277,7 +283,8 @@ def test_playing_needs_voice_mode_and_a_stream(device: Device, modes: Modes, mea
 def test_close_during_playback_reports_its_end_once(
     device: Device, voice: Modes, measure: Measure, host_pace: HostPace
 ) -> None:
-    """The tts event precedes the reply to tts.close. Playback cannot end before it: half of the stream is missing."""
+    """Closes a stream during playback, which cannot end before because half of the stream is missing. Exactly one tts
+    event must come, before the reply to tts.close."""
     frames = RATE_HZ // 8
     stream = tone(2 * frames)
     device.tts_open(len(stream))
@@ -318,7 +325,7 @@ def bring_stream_to(state: str, device: Device, voice: Modes) -> None:
 
 @pytest.mark.requirement("TTS-06")
 def test_stop_returns_every_byte(device: Device, voice: Modes, measure: Measure) -> None:
-    """The test closes the stream in each state, twice each, with another stream in between."""
+    """Brings streams to each state and closes them, in two rounds. Each close must free every byte."""
     then = voice.read()
     for when in [*STREAM_STATES, *STREAM_STATES]:
         bring_stream_to(when, device, voice)
@@ -339,7 +346,8 @@ def test_stop_returns_every_byte(device: Device, voice: Modes, measure: Measure)
 def test_stream_with_much_sound_left_is_closed_at_once(
     device: Device, voice: Modes, measure: Measure
 ) -> None:
-    """The buffer holds 1 s of sound, of which nearly nothing has been played."""
+    """Closes a stream, by tts.close and by a mode change, while the buffer holds 1 s of sound, of which nearly nothing
+    has been played. Neither may wait for the rest of the sound."""
     voice.write(tone(RATE_HZ))
     device.tts_play()
     began_ms = device.info().t
@@ -355,7 +363,8 @@ def test_stream_with_much_sound_left_is_closed_at_once(
 
 @pytest.mark.requirement("TTS-06")
 def test_leaving_voice_mode_returns_every_byte(device: Device, voice: Modes, measure: Measure) -> None:
-    """The mode transition closes the stream in each of its states."""
+    """Leaves voice mode with a stream in each of its states: the mode change must close the stream and free every
+    byte."""
     voice.to(CAMERA)
     in_camera = voice.read()
     voice.to(VOICE)

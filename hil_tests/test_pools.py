@@ -1,4 +1,5 @@
-"""Memory pools: a single allocation, checked calls, use in tasks and interrupts; plays do not fragment memory."""
+"""Memory pools: each is a single allocation, wrong calls are caught, tasks and interrupts may use it, and plays do not
+fragment memory."""
 
 from __future__ import annotations
 
@@ -32,12 +33,12 @@ PAIR_US_MAX = 5
 CHUNKS = "audio chunks"
 CHUNK, CHUNK_COUNT = 4 * KB, 3
 STATIC_MAX = 640
-"""Bytes of internal memory of the component: 280 on the chip; pointers of the host are twice as long."""
+"""Limit in bytes for the component's internal memory: 280 on the chip; the host's pointers are twice as long."""
 
 
 @pytest.fixture
 def qemu_extra_args(qemu_extra_args: str | None) -> str | None:
-    """QEMU's arguments for about the chip's speed."""
+    """QEMU's arguments for running at about the chip's speed."""
     return at_chip_speed(qemu_extra_args) if qemu_extra_args else qemu_extra_args
 
 
@@ -100,8 +101,8 @@ def test_blocks_of_any_size_are_aligned_and_apart(
 @pytest.mark.requirement("FUT-09")
 @pytest.mark.parametrize("heap", [False, True], ids=["refuses", "falls-back"])
 def test_wrong_frees_are_caught(device: Device, monitor: Monitor, measure: Measure, heap: bool) -> None:
-    """Also while blocks from the heap are in use: a pool with a fallback must distinguish them from foreign
-    pointers."""
+    """Frees a block twice, and frees stale, inner, foreign and NULL pointers: each call must be refused and counted. A
+    pool with a fallback must distinguish its heap blocks from foreign pointers, also while they are in use."""
     monitor.stop()
     device.pools(create=POOL, block=BLOCK, count=2, caps=PSRAM.caps, heap=heap)
     for number, (how, err) in enumerate(
@@ -133,7 +134,7 @@ def test_wrong_frees_are_caught(device: Device, monitor: Monitor, measure: Measu
 def test_empty_pool_falls_back_to_the_heap(
     device: Device, heaps: Heaps, monitor: Monitor, measure: Measure, memory: Memory
 ) -> None:
-    """The substitutes come from the pool's own memory."""
+    """Takes more blocks than the pool has: the substitutes must come from the pool's own memory type."""
     monitor.stop()
     device.pools(create=POOL, block=BLOCK, count=2, caps=memory.caps, heap=True)
     start = heaps.free(memory.caps)
@@ -177,7 +178,8 @@ def play_all(device: Device, source: str) -> Pool:
 def test_a_thousand_plays_from_a_pool_do_not_fragment_memory(
     device: Device, heaps: Heaps, monitor: Monitor, measure: Measure
 ) -> None:
-    """Plays in chunks of 1 to 2,048 bytes. Every tenth play leaves a small object allocated."""
+    """Plays in chunks of 1 to 2,048 bytes, first from the heap, then from a pool. Every tenth play leaves a small
+    object allocated. Only the plays from the heap may fragment memory."""
     monitor.stop()
     heaps.leave(PSRAM, ROOM)
     before, percent = scattered(heaps, PSRAM), heaps.fragmentation(PSRAM)
@@ -196,7 +198,8 @@ def test_a_thousand_plays_from_a_pool_do_not_fragment_memory(
 def test_speech_uses_the_pool_of_chunks(
     device: Device, heaps: Heaps, modes: Modes, monitor: Monitor, measure: Measure
 ) -> None:
-    """Capture takes a chunk, playback two. They are in the pool, so playback takes no PSRAM but the stream's buffer."""
+    """Plays streams in voice mode. The capture takes one chunk and playback two, all from the pool, so the stream's
+    buffer must be the only PSRAM that playback takes."""
     monitor.stop()
     pool = device.pools()[CHUNKS]
     measure("pool", str((pool.block_size, pool.count, pool.used)), exact=str((CHUNK, CHUNK_COUNT, 0)))

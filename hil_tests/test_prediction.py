@@ -1,4 +1,4 @@
-"""Falling memory is announced before its warning, with the right time; other changes of memory are not.
+"""Falling memory is announced before its warning, with the right time; other changes in memory are not announced.
 
 `heap.leak` takes a block of real memory at each sample. The host tests of the firmware's logic measure the share of
 correct intervals over hundreds of simulated falls (tests/firmware/logic/test_predict_logic.py).
@@ -28,13 +28,15 @@ AHEAD_MIN = 10
 WINDOWS_TO_WARNING = 40
 FALL_BUDGET_S = 60.0
 WARM_UP, SERIES, SETTLED = 4, 32, 24
-"""Windows: ignored at first, in a series, and until a fall is trusted for its whole horizon (predict_logic.h)."""
+"""Numbers of windows: ignored at first; in a series; until a fall is trusted for its whole horizon
+(predict_logic.h)."""
 SOURCE = "requirement FUT-02"
 COST_MAX = 1_569
-"""Bytes of internal memory on the chip (firmware/README.md, Memory budget); pointers of the host are longer."""
+"""Limit in bytes for internal memory on the chip (firmware/README.md, Memory budget); the host's pointers are
+longer."""
 HOST_MORE = 128
 CHIP_MAX_US = 20_000
-"""µs for one window while all three memories fall: 0.13 % of the default interval."""
+"""Limit in µs for one window while all three memory types fall: 0.13 % of the default interval."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ class Planted:
 
 
 def limits(memory: Memory, warning: int) -> dict[str, Any]:
-    """Thresholds that leave only this memory's warning reachable."""
+    """Thresholds at which only this memory's warning can be reached."""
     return only(**{f"{memory.thresholds}_warning": warning})
 
 
@@ -81,7 +83,7 @@ def test_fall_is_announced_in_time_and_the_warning_comes_in_the_interval(
 ) -> None:
     memory, size = planted.memory, planted.size
     monitor.stop()
-    level = 300 * KB if memory is PSRAM else 60 * KB  # half of it on a map with less memory
+    level = 300 * KB if memory is PSRAM else 60 * KB  # or half of the free memory, on a map with less
     warning = memory.reachable(min(level, heaps.free(memory.caps) // 2))
     heaps.leave(memory, warning + WINDOWS_TO_WARNING * size)
     device.thresholds(**limits(memory, warning))
@@ -122,7 +124,7 @@ SLOW = pytest.mark.parametrize(
 
 
 def prepare(device: Device, heaps: Heaps, planted: Planted, windows: int) -> None:
-    """Leave `windows` windows of the fall to the warning."""
+    """Fill memory so that the fall reaches the warning after `windows` windows."""
     memory = planted.memory
     warning = memory.reachable(min(300 * KB, heaps.free(memory.caps) // 4))
     heaps.leave(memory, warning + windows * planted.size)
@@ -134,7 +136,8 @@ def prepare(device: Device, heaps: Heaps, planted: Planted, windows: int) -> Non
 def test_fall_is_announced_once_although_it_pauses(
     device: Device, heaps: Heaps, monitor: Monitor, measure: Measure, planted: Planted
 ) -> None:
-    """A small rise interrupts the fall for less than 12 windows, a large one for more."""
+    """Interrupts an announced fall by a small rise, which lasts less than 12 windows and must cause no second
+    announcement, then by a large rise, which lasts longer and must cause one."""
     memory, size = planted.memory, planted.size
     monitor.stop()
     small, large = (heaps.hold(memory, rise * size - BLOCK_OVERHEAD) for rise in (1, 16))
@@ -158,7 +161,8 @@ def test_fall_is_announced_once_although_it_pauses(
 def test_fall_is_not_announced_while_memory_was_as_low_before(
     device: Device, heaps: Heaps, monitor: Monitor, measure: Measure, planted: Planted
 ) -> None:
-    """The board remembers the low of the first windows until its series has been renewed three times."""
+    """Keeps memory low in the first windows, releases it, and lets it fall again. The board must not announce this fall
+    while it remembers the earlier low: until its series has been renewed three times."""
     memory, size = planted.memory, planted.size
     monitor.stop()
     low = heaps.hold(memory, 128 * size)
@@ -184,7 +188,8 @@ def test_fall_is_not_announced_while_memory_was_as_low_before(
 def test_each_threshold_has_its_own_prediction(
     device: Device, heaps: Heaps, monitor: Monitor, measure: Measure, memory: Memory
 ) -> None:
-    """No two thresholds are equal. The warning threshold is above the free memory, so that it is reached "now"."""
+    """Lets memory fall; no two thresholds are equal, and each must have its own prediction. The warning threshold is
+    above the free memory, so it is reached "now"."""
     monitor.stop()
     falling = (PSRAM,) if memory is PSRAM else (INTERNAL, DMA)
     levels: dict[str, int] = {}
@@ -236,7 +241,8 @@ def test_fall_is_announced_for_each_threshold_once(
 def test_modes_steps_and_dips_are_no_fall(
     device: Device, heaps: Heaps, monitor: Monitor, modes: Modes, measure: Measure
 ) -> None:
-    """Alternating modes; a block that stays allocated; a block that is allocated and freed in each window.
+    """Alternates the modes, then holds a block, then allocates and frees a block in each window. Nothing may be
+    announced.
 
     The thresholds are just below free memory, so that any fall would reach them soon.
     """
@@ -264,7 +270,8 @@ def test_modes_steps_and_dips_are_no_fall(
 def test_fall_in_one_mode_is_found_though_the_modes_alternate(
     device: Device, heaps: Heaps, monitor: Monitor, modes: Modes, measure: Measure
 ) -> None:
-    """PSRAM differs by 62 KB between the modes, and falls by 8 KB per sample."""
+    """Leaks 8 KB of PSRAM per sample while the modes alternate, between which PSRAM differs by 62 KB. The fall must be
+    found in both modes."""
     size = 8 * KB
     monitor.stop()
     heaps.leave(PSRAM, 1_200 * KB)
@@ -291,7 +298,8 @@ def test_fall_in_one_mode_is_found_though_the_modes_alternate(
 def test_prediction_stays_within_its_cost(
     dut: Any, device: Device, monitor: Monitor, measure: Measure, board: BoardInUse
 ) -> None:
-    """Static memory from the ELF file's symbols, the CPU time of a window while memory falls, and no heap use."""
+    """Checks the static memory by the ELF file's symbols and, on a real chip, the CPU time of a window while memory
+    falls."""
     monitor.stop()
     device.leak(PSRAM.caps, bytes=KB, every="sample")
     monitor.start(INTERVAL_MS)

@@ -22,15 +22,15 @@ LOW, CRITICAL = 600 * KB, 300 * KB
 CONSOLE_PRIORITY = 5
 SAMPLES_PER_MS = 16
 BUSY_MS = 400
-"""Longer than the 190 ms of the microphone's buffers."""
+"""Time for which the worker uses the CPU in each round; longer than the 190 ms of the microphone's buffers."""
 MEASURED_MS = 3_000
 STATIC_MAX = 256
-"""Bytes of internal memory of the component: 124 on the chip; locks of the host are smaller."""
+"""Limit in bytes for the component's internal memory: 124 on the chip; the host's locks are smaller."""
 
 
 @pytest.fixture
 def qemu_extra_args(qemu_extra_args: str | None) -> str | None:
-    """QEMU's arguments for about the chip's speed: a slow core starves the watchdogs."""
+    """QEMU's arguments for running at about the chip's speed: on a slow core the watchdogs would not be fed in time."""
     return at_chip_speed(qemu_extra_args) if qemu_extra_args else qemu_extra_args
 
 
@@ -116,7 +116,8 @@ def test_warning_level_changes_no_priority(
 def test_task_that_ends_under_pressure_does_no_harm(
     device: Device, modes: Modes, pressure: Pressure, measure: Measure
 ) -> None:
-    """The capture is unregistered before it ends; the worker ends without being unregistered."""
+    """Ends registered tasks while memory is critical: the worker without unregistering it, the capture after
+    unregistering it. Each time, the priority of a remaining or new task must still follow the pressure."""
     modes.to(VOICE)
     device.task_priorities(work=6, under=2)
     pressure.begin()
@@ -149,7 +150,8 @@ def test_idle_priority_is_refused(device: Device, heaps: Heaps, monitor: Monitor
 def test_inherited_priority_is_kept(
     device: Device, heaps: Heaps, monitor: Monitor, pressure: Pressure, measure: Measure
 ) -> None:
-    """Memory becomes critical while the console waits for a mutex that the worker holds."""
+    """Makes memory critical while the console waits for a mutex that the worker holds: the worker must keep the
+    priority inherited from the console until the wait ends."""
     device.task_priorities(work=3, under=2)
     monitor.start(600_000)
     heaps.leave(PSRAM, CRITICAL - SMALLEST_STEP)
@@ -168,7 +170,8 @@ def test_inherited_priority_is_kept(
 def test_capture_keeps_its_rate_under_pressure(
     device: Device, modes: Modes, pressure: Pressure, measure: Measure
 ) -> None:
-    """A worker above the capture uses the CPU for 400 of 500 ms; under pressure it yields to the capture."""
+    """Runs a worker that has a higher priority than the capture and uses the CPU for 400 of 500 ms. Under pressure its
+    priority is lower than the capture's, and the capture must reach its full rate."""
     modes.to(VOICE)
     device.task_priorities(work=13, under=2, busy=BUSY_MS)
     measure(

@@ -25,7 +25,7 @@ from hotpin_hil.pytest_plugin.plugin import BoardInUse
 PSRAM_START, PSRAM_END = 0x3F80_0000, 0x3FC0_0000
 QUIET_TRIES = 5
 QUIET_MS = 600_000
-"""Monitoring interval; while the monitor runs, the manager needs no short-lived task to write statistics."""
+"""Monitoring interval. While the monitor is running, the manager needs no short-lived task to write statistics."""
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def build_dir(board: BoardInUse) -> str:
 
 
 def held(device: Device) -> dict[str, int]:
-    """Bytes and blocks in use of each memory, from the allocator's own walk of all heaps."""
+    """Bytes in use of each memory type, and blocks in use, from the allocator's own walk of all heaps."""
     found: Counter[str] = Counter()
     for heap in device.resources().heaps:
         memory = "psram" if PSRAM_START <= heap.heap < PSRAM_END else "internal"
@@ -54,7 +54,7 @@ def held(device: Device) -> dict[str, int]:
 
 
 def counted(profile: AllocationProfile) -> dict[str, int]:
-    """The same by the profile."""
+    """The same figures according to the profile."""
     sums = {
         f"{memory} bytes": sum(site.bytes for site in profile.sites if site.memory == memory)
         for memory in ("internal", "psram")
@@ -65,7 +65,8 @@ def counted(profile: AllocationProfile) -> dict[str, int]:
 
 
 def read_quietly(device: Device) -> tuple[AllocationProfile, dict[str, int]]:
-    """The profile and the heaps, read between two equal heap walks, so nothing was allocated in between."""
+    """The profile and the heaps, read between two equal heap walks, which show that nothing was allocated in
+    between."""
     for _ in range(QUIET_TRIES):
         before = held(device)
         profile = device.profile()
@@ -91,9 +92,9 @@ CYCLES = 12
 def test_no_line_leaks_from_cycle_to_cycle(
     device: Device, modes: Modes, profiler: Profiler, measure: Measure
 ) -> None:
-    """Each cycle records, plays and takes a picture, so that every component allocates.
+    """Runs cycles that record, play and take a picture, so that every component allocates. No line may leak.
 
-    The first test, so that a leak's first failure names its line.
+    This is the first test of the file, so that the first failure caused by a leak names its line.
     """
     device.monitor(start=QUIET_MS)
     modes.warm_up()
@@ -113,7 +114,7 @@ def test_no_line_leaks_from_cycle_to_cycle(
 def test_sum_over_sites_is_what_the_heap_reports(
     device: Device, modes: Modes, profiler: Profiler, measure: Measure
 ) -> None:
-    """To the byte, in each mode and over several cycles."""
+    """Compares the profile's sums with a walk of all heaps, to the byte, in each mode and over several cycles."""
     profile = measure_sum(device, measure, "after start-up")
     measure(
         "allocations that found no site", profile.loss.no_site, exact=0, source="the table is large enough"
@@ -148,7 +149,8 @@ OF_LEAK = place_of("push", "heap_fail_quiet_malloc")
 def test_blocks_count_at_the_line_that_allocates_them(
     device: Device, heaps: Heaps, profiler: Profiler, measure: Measure, memory: Memory
 ) -> None:
-    """The test's own blocks, while they are in use and after they are freed. The console allocates them in one line."""
+    """Holds and frees blocks, which the console allocates in one line. The profile must count them at that line, while
+    they are in use and after they are freed."""
     heaps.release(heaps.hold(memory, HOLD))
     profiler.mark()
     tasks_before = {task.task: task for task in device.profile_tasks()}
@@ -207,7 +209,8 @@ MORE_BLOCKS = 2_000
 
 @pytest.mark.requirement("FUT-04")
 def test_blocks_beyond_the_table_are_counted(device: Device, heaps: Heaps, measure: Measure) -> None:
-    """Their bytes and their number stay correct, without their sites, and all counts return to 0 afterwards."""
+    """Holds more blocks than the table has slots. Their bytes and their number must stay correct, without their sites;
+    after they are freed, no block may count as without a slot."""
     split = heaps.split(PSRAM, block=64, count=MORE_BLOCKS)
     profile = measure_sum(device, measure, "table full")
     measure("blocks that found no slot", profile.loss.lost_blocks, min=1, source="the table is full")
@@ -223,7 +226,8 @@ def test_blocks_beyond_the_table_are_counted(device: Device, heaps: Heaps, measu
 def test_sites_beyond_the_table_count_together(
     device: Device, heaps: Heaps, profiler: Profiler, measure: Measure, memory: Memory
 ) -> None:
-    """One row per memory counts them, also since a mark that follows some of them."""
+    """Fills the table of sites. One row per memory type must count the further allocations, also those since a mark
+    that was set after the first of them."""
     device.profile_fill()
     heaps.hold(memory, HOLD)
     profile = measure_sum(device, measure, "table full")
@@ -253,10 +257,11 @@ SIZES = (3_000, 9_000, 500, 500, 12_000)
 def test_block_that_changes_its_size_stays_in_the_profile(
     device: Device, heaps: Heaps, measure: Measure, memory: Memory
 ) -> None:
-    """It grows, shrinks, moves, and is to become larger than the memory."""
+    """Resizes a block: it grows, shrinks and moves; a size beyond the memory must be refused. After each step the
+    profile must equal a walk of all heaps."""
     device.monitor(start=QUIET_MS)
     held_id = heaps.hold(memory, 1_000)
-    behind = heaps.hold(memory, 100)  # the next larger size does not fit in place
+    behind = heaps.hold(memory, 100)  # so that the block cannot grow in place
     for size in SIZES:
         device.resize(held_id, size)
         measure_sum(device, measure, f"{size} bytes")

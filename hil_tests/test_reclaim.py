@@ -22,13 +22,13 @@ STREAM = 64 * KB
 LONG_MS = 600_000
 """Interval long enough that the monitor does not sample; its task stays allocated."""
 SLACK = 12
-"""A rest too small for a block stays with the block before it."""
+"""Bytes by which a block may exceed its size: a remainder too small for a block stays with the block before it."""
 STATIC_MAX = 512
-"""Bytes of internal memory of the component: 260 on the chip; pointers of the host are twice as long."""
+"""Limit in bytes for the component's internal memory: 260 on the chip; the host's pointers are twice as long."""
 
 
 def used(device: Device, start: Cursor) -> list[tuple[str, str]]:
-    """Name and trigger of each use since the mark, as the events report them."""
+    """Name and trigger of each run of a reclaimer since the mark, as the events report them."""
     events = device.events("mem.reclaimed", since=start)
     return [(str(event.data["name"]), str(event.data["trigger"])) for event in events]
 
@@ -49,8 +49,8 @@ def measure_gain(measure: Measure, what: str, gain: int, size: int) -> None:
 def test_cheapest_reclaimers_run_when_a_level_is_entered(
     device: Device, heaps: Heaps, monitor: Monitor, measure: Measure, memory: Memory
 ) -> None:
-    """The cheapest reclaimer is enough the first time; then only the next one runs. At the critical level the expensive
-    one may also run."""
+    """Enters the warning level twice, then the critical level. The first time the cheapest reclaimer is enough; the
+    second time only the next one may run. At the critical level the expensive one must also run."""
     monitor.start(LONG_MS)
     warning, critical = memory.reachable(40 * KB), memory.reachable(20 * KB)
     leave = {"warning": warning + warning // 10, "critical": critical + critical // 10}
@@ -131,7 +131,8 @@ def test_stream_is_refused_only_if_reclaimers_do_not_help(
 def test_mode_is_admitted_with_the_memory_of_a_played_stream(
     device: Device, heaps: Heaps, modes: Modes, monitor: Monitor, measure: Measure
 ) -> None:
-    """In voice mode a stream that has been played keeps 64 KB; camera mode needs a frame buffer of 60 KB."""
+    """Plays a stream in voice mode, which keeps 64 KB, and leaves too little for the frame buffer of 60 KB that camera
+    mode needs. The mode change must succeed with the memory of the stream; without a stream it must be refused."""
     monitor.stop()
     modes.to(VOICE)
     modes.play(tone(1_600))
@@ -212,7 +213,8 @@ def test_reclaimer_without_gain_is_skipped_and_named(
 
 @pytest.mark.requirement("FUT-08")
 def test_gain_ends_the_count_of_runs_without_gain(device: Device, monitor: Monitor, measure: Measure) -> None:
-    """Only runs in a row count. A request also runs a skipped reclaimer, and its gain makes it run again."""
+    """Alternates runs with and without gain. Only runs without gain in a row count towards skipping. A request also
+    runs a skipped reclaimer, and a gain ends the skipping."""
     monitor.stop()
     gained = 0
     for turn, idle in enumerate((2, 2, 3), 1):
@@ -229,7 +231,7 @@ def test_gain_ends_the_count_of_runs_without_gain(device: Device, monitor: Monit
 def test_reclaimers_never_run_in_the_monitors_callbacks(
     device: Device, heaps: Heaps, monitor: Monitor, measure: Measure
 ) -> None:
-    """A warning callback calls memory_manager_optimize(). The reclaimers run afterwards, in another task."""
+    """Calls memory_manager_optimize() in a warning callback. The reclaimers must run afterwards, in another task."""
     device.reclaimers(PSRAM.caps, add="cache", size=LARGE, start="request")
     device.callbacks(add=1, call="optimize")
     device.thresholds(**only(psram_warning=2 * LARGE))
@@ -272,7 +274,8 @@ def test_reclaimers_never_run_within_a_reclaimer(
 def test_level_of_the_reclaimers_has_the_managers_hysteresis(
     device: Device, heaps: Heaps, monitor: Monitor, measure: Measure
 ) -> None:
-    """Memory that oscillates around a threshold enters the level once. The reclaimer frees nothing."""
+    """Lets free memory oscillate around a threshold, with a reclaimer that frees nothing. The level must be entered
+    only once, so the reclaimer must run only once."""
     threshold = PSRAM.reachable(500 * KB)
     device.reclaimers(PSRAM.caps, add="useless", cost=1)
     device.thresholds(**only(psram_warning=threshold))
@@ -315,7 +318,7 @@ def test_reclaimers_of_equal_cost_run_in_the_order_of_their_registration(
 def test_only_reclaimers_of_the_wanted_memory_run(
     device: Device, monitor: Monitor, measure: Measure, wanted: str, runs: list[str]
 ) -> None:
-    """No memory has a block of this size, so every reclaimer that could help runs."""
+    """Requests a block that is larger than any memory, so that every reclaimer that could help runs, and no other."""
     monitor.stop()
     device.reclaimers(INTERNAL.caps, add="internal", size=SMALL)
     device.reclaimers(PSRAM.caps, add="psram", size=SMALL)
@@ -329,7 +332,8 @@ def test_only_reclaimers_of_the_wanted_memory_run(
 def test_request_stops_when_the_block_fits(
     device: Device, heaps: Heaps, monitor: Monitor, measure: Measure
 ) -> None:
-    """Two adjacent blocks; freeing one is enough."""
+    """Registers two reclaimers with adjacent blocks and requests a block: after the first has run, the block fits, so
+    the second must not run."""
     monitor.stop()
     device.reclaimers(PSRAM.caps, add="b", size=LARGE, cost=2)
     device.reclaimers(PSRAM.caps, add="a", size=LARGE, cost=1)

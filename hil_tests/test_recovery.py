@@ -1,8 +1,9 @@
 """The board recovers from crashes, watchdogs, brown-outs, and power cuts during flashing or a mode change.
 
-A reset or flashing revives the board, and the suite reports the cause. On the virtual board (fixture `faults`) the
-tests cut power at a given byte of flashing or step of a transition, and cause brown-outs. On other boards these tests
-are recorded as left out; a transition is interrupted by the bench's power switch, or by a reset over EN.
+A reset or flashing must revive the board, and the suite must report the cause. On the virtual board (fixture `faults`)
+the tests cut power at a given byte of flashing or step of a transition, and cause brown-outs. On other boards these
+tests are left out, and the results say so; a transition is interrupted by the bench's power switch, or by a reset over
+EN.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ COMPLAINT = re.compile(
 SILENCE_S = 0.2
 
 REASONS = {
-    # argument `kind` of sys.panic → reset reason that the next start reports
+    # argument `kind` of sys.panic → reset reason that the next boot reports
     "abort": "PANIC",
     "null": "PANIC",
     "store": "PANIC",
@@ -71,7 +72,7 @@ def crash(dut: Any, device: Device, kind: str) -> None:
 
 
 def by_itself(device: Device) -> str:
-    """Revive the board; returns whether a reset was enough or flashing was needed."""
+    """Wait for the board; returns whether a reset was enough or it must be flashed again."""
     try:
         device.wait_ready(timeout_s=SILENCE_S)
     except NoReply:
@@ -84,7 +85,8 @@ def by_itself(device: Device) -> str:
 def test_crash_ends_in_a_reset_that_reports_its_cause(
     dut: Any, device: Device, measure: Measure, kind: str
 ) -> None:
-    """The board recovers by itself; a query in between fails with an error that names the crash."""
+    """Crashes the firmware. A query in between must fail with an error that names the crash; the board must recover by
+    itself and report the reset reason."""
     before = device.info()
     start = device.mark()
     with pytest.raises(BoardReset) as reset:
@@ -105,7 +107,8 @@ CRASHES_IN_A_ROW = 5
 def test_crashes_in_a_row_are_counted_and_each_keeps_the_last_statistics(
     device: Device, measure: Measure
 ) -> None:
-    """Across resets without a power loss, each boot's statistics are available in the next boot, and not later."""
+    """Crashes the firmware several times without a power loss. After each reset, exactly the last boot's statistics
+    must be available."""
     before = device.info()
     for number in range(1, CRASHES_IN_A_ROW + 1):
         context = f"Before crash {number}"
@@ -170,7 +173,8 @@ UNUSABLE_STORAGES = {
 def test_unusable_storage_is_erased_at_the_next_start(
     dut: Any, device: Device, measure: Measure, tmp_path: Path, content: bytes
 ) -> None:
-    """The boot counts show that the storage works afterwards, and keeps its values."""
+    """Writes NVS contents that the firmware cannot use. The boot counts must show that the storage was erased, works
+    afterwards, and keeps its values."""
     write_partition(dut, content, tmp_path)
     start = device.mark()
     counts = [start_over(dut, device).boot_count, device.reboot().boot_count]
@@ -182,7 +186,8 @@ def test_unusable_storage_is_erased_at_the_next_start(
 def test_byte_access_to_iram_panics_where_the_chip_is_real(
     dut: Any, device: Device, board: BoardInUse, measure: Measure
 ) -> None:
-    """A byte buffer allocated without MALLOC_CAP_8BIT: the cause of seven crashes in the recorded logs."""
+    """Accesses bytes of a buffer that was allocated without MALLOC_CAP_8BIT, the cause of seven crashes in the recorded
+    logs. A real chip must panic; an emulated chip must identify itself."""
     start = device.mark()
     if board.is_real_chip:
         with pytest.raises(BoardReset):
@@ -213,7 +218,8 @@ def test_byte_access_to_iram_panics_where_the_chip_is_real(
 def test_interrupted_flashing_is_repaired_by_flashing_again(
     dut: Any, device: Device, measure: Measure, share: int
 ) -> None:
-    """The test leaves the flash as after a power cut: erased for the new image, and partly written."""
+    """Leaves the flash as after a power cut: erased for the new image, and partly written. The bootloader must report
+    it, and flashing again must repair it."""
     elf_sha256 = device.info().elf_sha256
     cut_flashing(dut, Path(dut.app.bin_file), share)
     measure_flashed_again(dut, device, measure, elf_sha256)
@@ -242,7 +248,8 @@ CUTS_SEED = 20
 def test_power_cut_during_flashing_is_repaired_by_flashing_again(
     dut: Any, device: Device, faults: Faults, measure: Measure
 ) -> None:
-    """The test cuts power while esptool writes, once in each third of the data; the first includes the bootloader."""
+    """Cuts power while esptool writes, once in each third of the data; the first third includes the bootloader.
+    Flashing again must repair the board."""
     elf_sha256 = device.info().elf_sha256
     sizes = [Path(file.file_path).stat().st_size for file in dut.app.flash_files]
     dice = random.Random(CUTS_SEED)
@@ -298,7 +305,8 @@ def measure_supply_failed(
 def test_next_start_reports_a_brown_out(
     device: Device, faults: Faults, measure: Measure, by: str, printed: str
 ) -> None:
-    """By default, the detector's interrupt resets the chip; without the interrupt, the hardware does."""
+    """Causes a brown-out. By default the detector's interrupt resets the chip; without the interrupt, the hardware
+    does. The next boot must report a brown-out."""
 
     def dip() -> None:
         start = device.mark()
@@ -343,7 +351,8 @@ def test_power_cut_at_each_step_of_a_transition_is_a_fresh_start(
 def test_power_cut_in_a_transition_is_a_fresh_start(
     device: Device, modes: Modes, supply: Supply, measure: Measure
 ) -> None:
-    """Each power cut is at a different time in the transition."""
+    """Cuts power in a mode change, each time at a different moment. The board must boot in camera mode and use the same
+    memory as in the previous boot."""
     memory = None
     for delay in range(0, 500, 100):
         device.settle(down=delay)
@@ -372,7 +381,8 @@ def test_power_cut_in_a_transition_is_a_fresh_start(
 def test_restart_by_command_stops_the_drivers_first(
     device: Device, modes: Modes, measure: Measure, mode: str
 ) -> None:
-    """The camera sensor must not stay powered through the reset."""
+    """Restarts the board by command. The drivers must be stopped first, because the camera sensor must not stay powered
+    through the reset."""
     modes.to(mode)
     start = device.mark()
     device.reboot()

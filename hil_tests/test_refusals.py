@@ -1,4 +1,4 @@
-"""Requests that the firmware must refuse without any effect: wrong arguments, and requests in the wrong state."""
+"""The firmware must refuse these requests without any effect: wrong arguments, and requests in the wrong state."""
 
 from __future__ import annotations
 
@@ -72,7 +72,8 @@ before it would have an effect."""
 
 @pytest.mark.requirement("ROB-01")
 def test_refused_command_names_its_argument_and_changes_nothing(device: Device, measure: Measure) -> None:
-    """The test first changes each setting from its default, to detect a command that restores a default."""
+    """Changes each setting from its default, so that a command that restores a default is detected; then sends commands
+    with a missing or wrong argument."""
     device.settle(down=1, up=2)
     device.thresholds(psram_warning=600_000)
     device.callbacks(add=2)
@@ -98,7 +99,7 @@ def test_refused_command_names_its_argument_and_changes_nothing(device: Device, 
 
 
 HOLDS_MAX = 64
-"""HEAP_HOLD_MAX of the firmware."""
+"""The firmware's HEAP_HOLD_MAX."""
 
 
 @pytest.mark.requirement("ROB-01")

@@ -1,6 +1,6 @@
 """The release image boots, logs and samples, and does not contain the suite's console.
 
-Only these tests flash it; the next test flashes the image with the console again.
+Only these tests flash this image; the next test flashes the image with the console again.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def build_dir(board: BoardInUse) -> str:
 
 @pytest.fixture
 def release(request: pytest.FixtureRequest, dut: Any, board: BoardInUse) -> Device:
-    """A freshly started board with the release image. It sends records but has no console."""
+    """A freshly booted board with the release image. It sends records but has no console."""
     device = Device(line_of(dut).channel)
     info = device.wait_ready()
     board.confirm(asdict(info), image=RELEASE)
@@ -67,7 +67,7 @@ def ready(device: Device) -> BoardInfo:
 def test_release_image_boots_logs_and_ticks_without_a_warning(
     dut: Any, release: Device, measure: Measure
 ) -> None:
-    """The test uses the board's records, because there is no console."""
+    """Reads the board's records, because the image has no console."""
     info = ready(release)
     measure_boot_event_is_last(release, measure)
     digest = hashlib.sha256(Path(dut.app.elf_file).read_bytes()).hexdigest()
@@ -126,7 +126,7 @@ def test_release_image_boots_logs_and_ticks_without_a_warning(
 
 @pytest.mark.requirement("REL-01", "ROB-03")
 def test_release_image_has_no_console(release: Device, measure: Measure) -> None:
-    """Neither a user's nor the harness's input gets a reply or has an effect."""
+    """Sends commands like a user and like the harness. None may get a reply or have an effect."""
     release.wait_line("HotPin ready", since=boot_start(release))
     start = release.mark()
     for line in ("help", "sys.info", "@1 sys.info", "@2 sys.reboot", "sys.panic kind=abort"):
@@ -146,9 +146,9 @@ def test_release_image_has_no_console(release: Device, measure: Measure) -> None
 def test_release_image_has_none_of_the_consoles_strings(
     dut: Any, release: Device, board: BoardInUse, measure: Measure
 ) -> None:
-    """The image contains no command name and no distinctive text of the console's sources.
+    """Searches the image for command names and for distinctive texts of the console's sources. It must contain none.
 
-    The same search finds them in the image with the console, which proves that the search works.
+    The same search must find them in the image with the console, which proves that the search works.
     """
     texts = console_texts()
     with_console = Path(board.build.folder / "hotpin.bin").read_bytes()
@@ -184,7 +184,7 @@ def console_texts() -> list[bytes]:
 
 AT_MAIN = "free at app_main"
 BEFORE_CONSOLE, WITH_CONSOLE_TASK = "System Boot", "After Camera Transition"
-"""Contexts that both images log at the start: before and after the console's task is created."""
+"""Contexts that both images log at boot: before and after the console's task is created."""
 STATIC_DRAM_MAX = {
     "hardware": {WITH_CONSOLE: 50_300, RELEASE: 31_800},
     "qemu": {WITH_CONSOLE: 41_700, RELEASE: 23_300},
@@ -192,21 +192,22 @@ STATIC_DRAM_MAX = {
 """Configurations hil, release, qemu and qemu-release use 43,800, 27,656, 36,280 and 20,280 bytes with ESP-IDF v5.4, and
 at most 240 more with v5.5. The limits are 15 % higher."""
 CONSOLE_STATIC_MAX = 18 * KB
-"""hil against release 16,144 bytes, qemu against qemu-release 16,000 (ESP-IDF v5.4)."""
+"""Limit for the console's static memory: hil exceeds release by 16,144 bytes, qemu exceeds qemu-release by 16,000
+(ESP-IDF v5.4)."""
 CONSOLE_HEAP_MAX = KB
 """Tolerance for the task's control block and headers, 360 bytes besides the stack."""
 HEAP_TABLE_B = 128
-"""TLSF's table has an additional row of 72 bytes for a heap beyond the next power of two."""
+"""Tolerance: TLSF's table has an additional row of 72 bytes for a heap beyond the next power of two."""
 _HEAP_LINE = re.compile(r"At ([0-9A-F]{8}) len [0-9A-F]+ .*: DRAM$")
-"""Line in heap_init's list for the memory that starts with static data."""
+"""Line of heap_init's list for a region of DRAM."""
 
 
 @dataclass(frozen=True)
 class Start:
-    """Memory figures in the start-up log of an image."""
+    """Memory figures in the boot log of an image."""
 
     free: dict[str, int]
-    """Free bytes at app_main, and of each memory in the start-up statistics."""
+    """Free bytes at app_main, and of each memory type in the statistics logged at boot."""
     first_heap: int
     """Start of the last heap of DRAM, after the static data."""
 
@@ -215,7 +216,8 @@ class Start:
 def test_release_image_has_the_consoles_memory_free(
     dut: Any, release: Device, board: BoardInUse, measure: Measure
 ) -> None:
-    """In the release image the console's memory is free: its static data from the start, then its task's stack."""
+    """Compares the free memory of the two images at boot. In the release image the console's memory is free: its static
+    data from the beginning, then also its task's stack."""
     without = start_of(release)
     with_console = start_of(flash_and_start(dut, board.build.folder))
     sizes = {
@@ -255,7 +257,7 @@ def test_release_image_has_the_consoles_memory_free(
 
 
 def share_of_console(what: str, static: int, stack: int) -> tuple[int, int, str]:
-    """Lowest and highest allowed difference of a start-up figure between the builds, and the source of the limits.
+    """Lowest and highest allowed difference of a figure between the images, and the source of these limits.
 
     Args:
         what: name of the figure.
@@ -292,7 +294,7 @@ def measure_static_memory(kind: str, size: ImageSizes, start: Start, measure: Me
 
 
 def start_of(device: Device) -> Start:
-    """Start-up figures of the running image."""
+    """The running image's figures at boot."""
     free = {AT_MAIN: ready(device).free_at_main}
     for context in (BEFORE_CONSOLE, WITH_CONSOLE_TASK):
         sample = device.wait_event("mem.sample", since=boot_start(device), where=context_is(context))

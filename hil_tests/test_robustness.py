@@ -110,7 +110,8 @@ def answers(device: Device, line: bytes) -> list[Record]:
 def test_hostile_lines_get_a_clear_error_or_nothing(
     device: Device, modes: Modes, measure: Measure, host_pace: HostPace
 ) -> None:
-    """The test also sends each line with a valid checksum, like a request of the harness, to pass the first checks."""
+    """Sends each line as it is, and also with a valid checksum, like a request of the harness, to pass the first
+    checks. The board must refuse it with a named error or not reply, and keep no memory and no task."""
     device.monitor(stop=True)
     before = modes.read()
     first = device.info()
@@ -129,7 +130,7 @@ def test_hostile_lines_get_a_clear_error_or_nothing(
                 if reply.get("ok") is False and not reply.get("err"):
                     unclear.append(f"{line[:40]!r} -> {record.raw[:80]!r}")
     device.release()
-    device.monitor(stop=True)  # and waits for the short-lived writer of statistics
+    device.monitor(stop=True)  # also waits for the short-lived task that writes statistics
     measure("hostile lines that were obeyed", "; ".join(accepted), exact="", source=SOURCE)
     measure("errors without a name", "; ".join(unclear), exact="", source=SOURCE)
     check_unharmed(device, measure, first.boot_count)
@@ -142,7 +143,7 @@ def test_hostile_lines_get_a_clear_error_or_nothing(
 
 
 OVERLONG = 300
-"""More than the 240 bytes of a line."""
+"""Length of a line that is longer than the allowed 240 bytes."""
 
 
 @pytest.mark.requirement("ROB-01")
@@ -150,7 +151,8 @@ OVERLONG = 300
 def test_command_after_an_overlong_line_is_obeyed(
     device: Device, measure: Measure, host_pace: HostPace, start: bytes
 ) -> None:
-    """A request is found by its checksum in any line; a typed command has none."""
+    """Types a command after an overlong line; it must be obeyed. A request is found by its checksum in any line, but a
+    typed command has none."""
     line = start + b"A" * OVERLONG
     with host_pace():
         answers(device, line)
@@ -167,7 +169,8 @@ STRAY = [b"\xff", b"\x00", b"x", b"@", b"*", b'"']
 
 @pytest.mark.requirement("ROB-01")
 def test_request_after_stray_bytes_is_obeyed(device: Device, measure: Measure) -> None:
-    """One to six stray bytes before a request, as when a port is opened."""
+    """Sends a request after one to six stray bytes, which can arrive when a port is opened. Each request must be
+    answered."""
     number = FIRST_REQUEST
     unanswered = []
     for byte in STRAY:
@@ -183,7 +186,7 @@ def test_request_after_stray_bytes_is_obeyed(device: Device, measure: Measure) -
 
 @pytest.mark.requirement("ROB-01")
 def test_requests_with_the_ends_of_their_ranges_are_obeyed(device: Device, measure: Measure) -> None:
-    """The smallest and the largest id, and the longest request."""
+    """Sends requests with the smallest and the largest id, and the longest request."""
     spare = 1 + REQUEST_MAX - len(encode_request(ID_MAX, "mem.log", {"context": "x"}).strip())
     longest = encode_request(ID_MAX - 1, "mem.log", {"context": "x" * spare})
     measure("length of the request", len(longest.strip()), "B", exact=REQUEST_MAX, source="PROTOCOL.md §3")
@@ -207,7 +210,8 @@ LONGEST_WORD = 200
 @pytest.mark.requirement("ROB-01")
 @pytest.mark.parametrize("letter", ["a", '"', "\\"], ids=["letter", "quote", "backslash"])
 def test_a_refused_argument_is_quoted_completely(device: Device, measure: Measure, letter: str) -> None:
-    """Arguments of any length. A quote or backslash is sent as two characters, so only half as many fit."""
+    """Sends a wrong argument of the greatest length, which the error must quote. A quote or backslash is sent as two
+    characters, so only half as many fit."""
     value = letter * (LONGEST_WORD if letter == "a" else LONGEST_WORD // 2)
     with pytest.raises(DeviceError) as refused:
         device.command("mode.set", to=value)
@@ -227,7 +231,7 @@ def test_an_unknown_key_is_quoted_completely(device: Device, measure: Measure) -
 @pytest.mark.requirement("ROB-01")
 @pytest.mark.parametrize("kind", ["any_bytes", "printable", "like_requests"])
 def test_noise_does_no_harm(device: Device, modes: Modes, measure: Measure, kind: str) -> None:
-    """The noise is the same in every run; the board must answer after each part."""
+    """Sends noise, the same in every run. The board must answer after each part."""
     rng = random.Random(SEED)
     device.monitor(stop=True)
     before = modes.read()

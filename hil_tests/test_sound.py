@@ -27,7 +27,7 @@ RING_SAMPLES = 32_768
 def test_streams_of_every_shape_are_played_to_the_sample(
     device: Device, modes: Modes, measure: Measure
 ) -> None:
-    """Each stream is either played exactly, or refused with its error without playing anything."""
+    """Plays streams of every shape. Each must be played exactly, or refused with its error without playing anything."""
     modes.to(VOICE)
     for name, shape in shapes().items():
         device.sound(reset=True)
@@ -83,7 +83,8 @@ def read(device: Device, count: int) -> list[int]:
 def test_recording_is_the_microphones_signal(
     device: Device, modes: Modes, host_pace: HostPace, measure: Measure
 ) -> None:
-    """Compares each sample. The ring overflows during the test; the gaps must be as long as reported.
+    """Lets the ring overflow and compares each sample that it read with the microphone's signal. The gaps must be as
+    long as reported.
 
     The UART is slower than the microphone, so most samples are dropped without being sent.
     """
@@ -124,7 +125,8 @@ FAILED_READS = 20
 def test_failed_reads_of_the_microphone_are_no_samples(
     device: Device, modes: Modes, measure: Measure
 ) -> None:
-    """No sound is counted or put into the ring for a read that failed. Afterwards the recording continues."""
+    """Makes reads of the microphone fail: no sound may be counted or put into the ring for them. Afterwards the
+    recording must continue."""
     modes.to(VOICE)
     modes.record(0.1)
     before = device.recording()

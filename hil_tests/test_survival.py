@@ -1,4 +1,4 @@
-"""RTC memory after a reset: exactly the last boot's statistics, and no damaged data."""
+"""RTC memory after a reset holds exactly the last boot's statistics, and no damaged data is reported."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from hotpin_hil.device import BoardInfo, Device, LastBoot
 pytestmark = pytest.mark.requirement("TRN-09")
 
 LOGS = (20, 0, 3, 0, 12)
-"""Number of snapshots that the test adds in each boot. A boot with few snapshots follows a boot with many in the same
+"""Number of snapshots that the test adds in each boot. A boot with few snapshots follows one with many, in the same
 memory."""
 ROUNDS = 8
 STEP = 148
-"""Distance of flipped bits: about one in each of the 16 snapshots."""
+"""Distance between flipped bits, in bytes: about one flip in each of the 16 snapshots."""
 FURTHER = 61
-"""Increment between rounds; odd, so that each round damages other members."""
+"""Shift of the flipped bits from round to round; odd, so that each round damages other members."""
 
 
 def identity(last: LastBoot) -> str:
@@ -26,7 +26,7 @@ def identity(last: LastBoot) -> str:
 
 
 def logged(device: Device, count: int) -> list[Survivor]:
-    """Adds snapshots; returns all that this boot keeps."""
+    """Log further snapshots; returns all that this boot keeps."""
     for number in range(count):
         device.log(f"Survivor {number}")
     return survivors(device.history())
@@ -52,7 +52,7 @@ def test_each_boot_finds_the_last_boot_and_no_earlier_one(device: Device, measur
 
 
 def test_last_boot_is_found_if_its_count_is_unknown(device: Device, measure: Measure) -> None:
-    """Without NVS a boot has the count 0. The newer boot is still found."""
+    """Boots without NVS, so that the boot count is 0. The next boot must still find this boot as the newer one."""
     logged(device, 2)
     device.fail_call("nvs_open", boot=True)
     info: BoardInfo = device.reboot()
@@ -66,7 +66,7 @@ def test_last_boot_is_found_if_its_count_is_unknown(device: Device, measure: Mea
 
 
 def test_damaged_snapshots_are_not_reported(device: Device, measure: Measure) -> None:
-    """Bits flip all over the memory. The reports afterwards must match the logged data, or be empty."""
+    """Flips bits all over the memory and resets. Each snapshot reported afterwards must match the logged data."""
     reported = 0
     for number in range(ROUNDS):
         info = device.info()
@@ -78,7 +78,7 @@ def test_damaged_snapshots_are_not_reported(device: Device, measure: Measure) ->
         if last.snapshots and last.boot_id == info.b:
             reported += len(last.snapshots)
         elif last.snapshots:
-            wrong = []  # of the boot before, for which the snapshots are not known here
+            wrong = []  # of the boot before, whose snapshots the test does not know
         measure(
             f"round {number}: snapshots that nobody logged",
             len(wrong),
@@ -89,7 +89,7 @@ def test_damaged_snapshots_are_not_reported(device: Device, measure: Measure) ->
 
 
 def test_damaged_snapshots_hide_no_others(device: Device, measure: Measure) -> None:
-    """One bit flips in the newest, a middle and the oldest snapshot of a full history: all others are reported."""
+    """Flips one bit in the newest, a middle and the oldest snapshot of a full history. All others must be reported."""
     device.monitor(stop=True)
     contexts = [f"<{number:02d}>" for number in range(len(logged(device, 16)))]
     for context in contexts:
@@ -110,7 +110,8 @@ def test_damaged_snapshots_hide_no_others(device: Device, measure: Measure) -> N
 
 
 def test_damaged_identity_of_the_last_boot_is_not_reported(device: Device, measure: Measure) -> None:
-    """A bit flips in each copy of the boot's id and in the count before it."""
+    """Flips a bit in each copy of the boot's id, or in the count before it. The next boot must not report the damaged
+    identity."""
     for distance in (0, 2, -4, -2):
         info = device.info()
         device.log("Survivor")

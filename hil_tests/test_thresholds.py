@@ -31,7 +31,7 @@ CHECKS = 3
 """Number of complete checks to wait before a warning counts as absent. A repetition needs at least two."""
 
 LONG_MS = 600_000
-"""No sample is taken while a test prepares the next one."""
+"""Interval long enough that no sample is taken while a test prepares memory."""
 RULE = "PROTOCOL.md §1: raised when value < threshold"
 HYSTERESIS_RULE = "PROTOCOL.md §1: left at threshold + max(threshold/10, 1,024 B)"
 FRAGMENTATION_RULE = "PROTOCOL.md §1: raised when value >= threshold"
@@ -80,7 +80,8 @@ LEVELS = [
 def test_warns_below_its_threshold_and_not_at_it(
     device: Device, heaps: Heaps, monitor: Monitor, measure: Measure, level: Level
 ) -> None:
-    """Free memory at the threshold raises nothing; 4 bytes below, it raises exactly one warning."""
+    """Sets free memory to the threshold, which must raise nothing, and 4 bytes below it, which must raise exactly one
+    warning."""
     memory = level.memory
     threshold = memory.reachable(DEFAULT_THRESHOLDS[level.key])
     device.thresholds(**level.alone_at(threshold))
@@ -111,7 +112,8 @@ def test_warns_below_its_threshold_and_not_at_it(
 def test_warns_around_the_guides_threshold(
     device: Device, heaps: Heaps, monitor: Monitor, measure: Measure, level: Level
 ) -> None:
-    """The default thresholds of memory_manager_init(NULL), at the nearest reachable values on either side."""
+    """Uses the default thresholds of memory_manager_init(NULL), and sets free memory to the nearest reachable values on
+    either side."""
     memory = level.memory
     threshold = DEFAULT_THRESHOLDS[level.key]
     above = memory.reachable(threshold)
@@ -177,7 +179,8 @@ def fragment_to(heaps: Heaps, percent: int) -> list[int]:
 def test_fragmentation_warns_at_its_threshold_and_not_under_it(
     device: Device, heaps: Heaps, monitor: Monitor, measure: Measure, levels: dict[str, int]
 ) -> None:
-    """The test splits PSRAM, then allocates its large block in pieces, to one percent below the level and up to it."""
+    """Splits PSRAM, then allocates its large block in pieces: up to one percent below the level, and up to the
+    level."""
     at = levels["fragmentation_warning"]
     device.thresholds(**only(**levels))
     monitor.start()
@@ -204,7 +207,7 @@ def test_fragmentation_warns_at_its_threshold_and_not_under_it(
 def test_fragmentation_of_each_memory_can_warn(
     device: Device, heaps: Heaps, monitor: Monitor, measure: Measure, memory: Memory
 ) -> None:
-    """The most fragmented of the three memories counts."""
+    """Splits one memory type. The most fragmented of the three must determine the warning."""
     heaps.leave(PSRAM, 400 * KB)
     heaps.split(memory, block=2 * KB, count=40)
     percent = heaps.fragmentation(memory)
@@ -231,7 +234,7 @@ def test_fragmentation_of_each_memory_can_warn(
 
 
 def leave_level(threshold: int) -> int:
-    """Free bytes where memory leaves a level."""
+    """Free bytes at which memory leaves a level."""
     return threshold + max(threshold // 10, 1024)
 
 
@@ -248,7 +251,8 @@ def leave_level(threshold: int) -> int:
 def test_level_is_left_at_the_hysteresis_limit_and_not_below(
     device: Device, heaps: Heaps, monitor: Monitor, measure: Measure, entry: tuple[Memory, int]
 ) -> None:
-    """One event on entering the level, none 4 bytes below the recovery limit, one at the limit."""
+    """Enters the level, and returns to 4 bytes below the recovery limit, then to the limit. There must be one event on
+    entering, none below the limit, and one at the limit."""
     memory, threshold = entry
     kind = Level(memory, "warning")
     limit = leave_level(threshold)
@@ -344,7 +348,8 @@ def test_fragmentation_is_left_five_points_under_its_threshold(
 def test_level_lasts_although_the_thresholds_are_set_again(
     device: Device, heaps: Heaps, monitor: Monitor, measure: Measure
 ) -> None:
-    """Setting the same thresholds neither ends a level nor raises its warning again."""
+    """Sets the same thresholds again while a level lasts. This must neither end the level nor raise its warning
+    again."""
     level = Level(PSRAM, "warning")
     levels = only(**{level.key: PSRAM.reachable(DEFAULT_THRESHOLDS[level.key])})
     device.thresholds(**levels)
@@ -365,7 +370,8 @@ def test_level_lasts_although_the_thresholds_are_set_again(
 def test_staying_and_hovering_raise_one_warning(
     device: Device, heaps: Heaps, monitor: Monitor, measure: Measure
 ) -> None:
-    """The original firmware repeated the same CRITICAL every 15 s. Here free memory even oscillates around it."""
+    """Lets free memory oscillate around the threshold, then stay below it; there must be only one warning. The original
+    firmware repeated the same CRITICAL every 15 s."""
     threshold = 51_203
     crossings = 6
     device.thresholds(**only(internal_ram_warning=threshold))
@@ -387,7 +393,8 @@ def test_staying_and_hovering_raise_one_warning(
 def test_warning_logs_the_statistics(
     device: Device, heaps: Heaps, monitor: Monitor, measure: Measure
 ) -> None:
-    """A warning logs one box and one record with fresh statistics, and does not repeat them while the level lasts."""
+    """Raises a warning. It must log one box and one record with fresh statistics, and not repeat them while the level
+    lasts."""
     threshold = 51_203
     device.thresholds(**only(internal_ram_warning=threshold))
     monitor.start()
@@ -415,7 +422,8 @@ def test_warning_logs_the_statistics(
 def test_warning_of_a_check_by_the_application_is_logged_without_monitoring(
     device: Device, heaps: Heaps, monitor: Monitor, measure: Measure
 ) -> None:
-    """memory_manager_check_thresholds() finds it; no periodic sample follows."""
+    """Calls memory_manager_check_thresholds() with monitoring off. The warning that it finds must be logged, although
+    no periodic sample follows."""
     threshold = INTERNAL.reachable(DEFAULT_THRESHOLDS["internal_ram_warning"])
     device.thresholds(**only(internal_ram_warning=threshold))
     monitor.stop()
@@ -433,7 +441,8 @@ def test_warning_of_a_check_by_the_application_is_logged_without_monitoring(
 def test_warning_logs_the_statistics_although_another_level_ends(
     device: Device, heaps: Heaps, monitor: Monitor, measure: Measure, entered: Memory
 ) -> None:
-    """In one check one memory falls below its threshold and another rises above its own."""
+    """Makes one memory type fall below its threshold and another rise above its own in the same check. The warning must
+    still log the statistics."""
     left = PSRAM if entered is INTERNAL else INTERNAL
     levels = {memory: Level(memory, "warning") for memory in (entered, left)}
     thresholds = {
@@ -467,7 +476,8 @@ def reachable_defaults(memory: Memory, *levels: Level) -> dict[str, int]:
 def test_warning_critical_and_recovery_in_order(
     device: Device, heaps: Heaps, monitor: Monitor, measure: Measure, memory: Memory
 ) -> None:
-    """Falling through both levels and rising again gives four events in this order, each with its own threshold."""
+    """Lets memory fall through both levels and rise again. This must give four events in this order, each with its own
+    threshold."""
     low, critical = Level(memory, "warning"), Level(memory, "critical")
     thresholds = reachable_defaults(memory, low, critical)
     device.thresholds(**only(**thresholds))
@@ -507,7 +517,8 @@ def types(events: list[Event]) -> str:
 def test_critical_supersedes_low_when_both_are_reached_at_once(
     device: Device, heaps: Heaps, monitor: Monitor, measure: Measure, memory: Memory
 ) -> None:
-    """A drop to critical between two checks raises one warning. The lower level follows when critical ends."""
+    """Lets memory fall to the critical level between two checks, which must raise one warning. The lower level must
+    follow when critical ends."""
     low, critical = Level(memory, "warning"), Level(memory, "critical")
     thresholds = reachable_defaults(memory, low, critical)
     monitor.stop()
@@ -548,7 +559,8 @@ def test_critical_supersedes_low_when_both_are_reached_at_once(
 def test_superseded_low_is_raised_only_below_its_own_threshold(
     device: Device, heaps: Heaps, monitor: Monitor, measure: Measure, memory: Memory
 ) -> None:
-    """Free memory leaves the critical level inside the hysteresis band of the low level, which was never raised."""
+    """Leaves the critical level inside the hysteresis band of the low level, which was never raised. It must be raised
+    only when memory falls below its own threshold."""
     low, critical = Level(memory, "warning"), Level(memory, "critical")
     threshold = reachable_defaults(memory, critical)[critical.key]
     thresholds = {critical.key: threshold, low.key: threshold + SMALLEST_STEP}
@@ -576,7 +588,8 @@ def test_superseded_low_is_raised_only_below_its_own_threshold(
 def test_superseded_fragmentation_warning_is_raised_only_at_its_own_threshold(
     device: Device, heaps: Heaps, monitor: Monitor, measure: Measure
 ) -> None:
-    """The same for fragmentation: critical is left at 36 %, and the first level of 40 % holds down to 35 %."""
+    """Leaves the critical level of fragmentation at 36 %, where the first level of 40 % would still hold if it had been
+    raised (down to 35 %). It must be raised only at 40 %."""
     device.thresholds(**only())
     monitor.start()
     punch_holes(heaps)
@@ -602,7 +615,8 @@ def test_superseded_fragmentation_warning_is_raised_only_at_its_own_threshold(
 def test_internal_and_dma_are_distinguished(
     device: Device, heaps: Heaps, monitor: Monitor, measure: Measure
 ) -> None:
-    """On the ESP32 both have the same heaps and differ only in their thresholds."""
+    """Makes memory cross one threshold at a time. On the ESP32, internal and DMA memory are the same heaps; only their
+    thresholds differ."""
     thresholds = {"internal_ram_warning": 80_003, "dma_capable_warning": 60_003}
     device.thresholds(**only(**thresholds))
     monitor.start()

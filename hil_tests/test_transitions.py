@@ -52,13 +52,13 @@ RECOVERY_ATTEMPTS = 3
 UNTOUCHED = ["lock", "admission"]
 """Steps without an effect to roll back."""
 NOT_UNDONE = {"tts.stop"}
-"""Step that ends a playing stream."""
+"""Step that ends a playing stream, which cannot be undone."""
 
 FLAT_B = 8
 """In the recorded logs, free memory in the same state differs by at most 8 B after warm-up (facts: Warm-up)."""
 FLAT_BLOCKS = 2
 WARM_UP_B = 1 * KB
-"""Bytes that drivers permanently allocate at their first start: 0.6 to 0.85 KB in the recorded logs."""
+"""Limit for the bytes that drivers permanently allocate at their first start: 0.6 to 0.85 KB in the recorded logs."""
 
 
 AGAINST_BASELINE = re.compile(
@@ -191,7 +191,8 @@ def test_statistics_are_logged_at_boot(device: Device, measure: Measure) -> None
 def test_statistics_are_logged_at_every_occasion(
     device: Device, modes: Modes, monitor: Monitor, measure: Measure
 ) -> None:
-    """Occasions are both modes, TTS allocation, a failed transition, a warning, and a component's own context."""
+    """Brings about each occasion for a log: changes to both modes, a TTS allocation, a failed transition, a warning,
+    and a component's own context."""
 
     def fail() -> None:
         device.fail(step="audio.start")
@@ -218,7 +219,7 @@ def test_statistics_are_logged_at_every_occasion(
 def test_each_change_is_logged_before_and_after_with_fresh_figures(
     device: Device, modes: Modes, heaps: Heaps, measure: Measure
 ) -> None:
-    """The test allocates memory between the transitions, so that all figures of an earlier log are wrong.
+    """Allocates memory between the transitions, so that all figures of an earlier log would be wrong.
 
     In the original firmware, 103 of 116 pairs were the same old sample.
     """
@@ -237,7 +238,7 @@ FRAGMENTATION_MAX = 20
 
 @pytest.mark.requirement("TRN-01")
 def test_camera_to_voice_to_camera(device: Device, modes: Modes, measure: Measure) -> None:
-    """Switch camera → voice → camera, and check each mode after each switch."""
+    """Changes from camera to voice mode and back, and checks each mode after each change."""
 
     def measure_picture(when: str) -> None:
         frame = device.capture()
@@ -454,7 +455,7 @@ def test_failed_step_leads_back_to_the_former_mode(
 def test_board_recovers_from_a_failed_rollback(
     device: Device, modes: Modes, flat: Flat, measure: Measure
 ) -> None:
-    """The transition and its rollback fail, so the board stops all drivers and restarts the former mode."""
+    """Makes the transition and its rollback fail. The board must stop all drivers and restart the former mode."""
     modes.warm_up()
     then = modes.read()
     start = device.mark()
@@ -482,7 +483,8 @@ def test_board_recovers_from_a_failed_rollback(
 def test_recovery_is_tried_a_few_times_and_then_on_request(
     device: Device, modes: Modes, flat: Flat, measure: Measure, failing: int
 ) -> None:
-    """After a failed rollback, the first `failing` attempts to start the former mode also fail."""
+    """Makes a rollback fail, and then the first `failing` attempts to restart the former mode. After three failed
+    attempts the board must wait for a request; after fewer it must be back in the former mode."""
     modes.warm_up()
     then, read_then = device.mode(), modes.read()
     start = device.mark()
@@ -543,8 +545,8 @@ LONG_PAUSE_MS = 5_000
 
 @pytest.mark.requirement("TRN-05", "TRN-06")
 def test_request_takes_precedence_over_recovery(device: Device, modes: Modes, measure: Measure) -> None:
-    """A request that is waiting when the rollback fails is served at once, without an attempt to restart the former
-    mode."""
+    """Sends a second request, which is waiting when the rollback of the first fails. The board must serve it at once,
+    without an attempt to restart the former mode."""
     start = device.mark()
     device.settle(down=LONG_PAUSE_MS)
     device.fail(step=["stt.start", "undo:audio.start"])
@@ -565,7 +567,8 @@ I2S_PORT_B = 36
 
 @pytest.mark.requirement("TRN-05")
 def test_refused_change_names_its_own_step_and_block(device: Device, modes: Modes, measure: Measure) -> None:
-    """Every allocation fails, so the undo and all attempts to recover fail after the step that the error must name."""
+    """Makes every allocation fail, so that the undo and all attempts to recover also fail. The error must name the step
+    that failed first."""
     modes.warm_up()
     start = device.mark()
     device.fail("INTERNAL", nth=1, count=1_000)
@@ -598,7 +601,8 @@ def test_refused_change_names_its_own_step_and_block(device: Device, modes: Mode
 def test_requests_end_in_the_last_requested_mode(
     device: Device, modes: Modes, measure: Measure, asked: list[str], changes: int
 ) -> None:
-    """The requests follow without a pause, so each but the first arrives during a transition."""
+    """Sends requests without a pause, so that they can arrive during a transition. The board must end in the mode
+    requested last."""
     then = device.mode()
     start = device.mark()
     for mode in asked:
@@ -650,7 +654,7 @@ DURATION_SOURCE = "real_boards.md: median without boxes (890, 379 ms) + pauses +
 @pytest.mark.requirement("TRN-07")
 @pytest.mark.parametrize("mode", [VOICE, CAMERA])
 def test_duration_is_within_its_limit(device: Device, modes: Modes, measure: Measure, mode: str) -> None:
-    """The duration as reported by the board, and from its clock at the samples before and after the transition."""
+    """Measures a transition as reported by the board, and by the board's clock at the samples before and after it."""
     if mode == CAMERA:
         modes.to(VOICE)
     for round_number in range(3):
@@ -677,7 +681,7 @@ def test_duration_is_within_its_limit(device: Device, modes: Modes, measure: Mea
 # --- Admission ----------------------------------------------------------------------------------------------
 
 SAME_BLOCKS = 4
-"""Playback buffers, which are the first blocks of voice mode."""
+"""Number of playback buffers, which are the first blocks of voice mode."""
 REFUSED_MAX_MS = 150
 """A camera start alone holds PWDN for 200 ms; the limit allows two logs of 15 ms and three lines of 30 ms."""
 
@@ -706,7 +710,7 @@ SHORTAGES = {
 
 
 NARROW = 512
-"""Bytes between the largest memory that is refused and the smallest that is enough, when the search ends."""
+"""Bytes between the largest free memory that is refused and the smallest that is enough, when the search ends."""
 
 
 @pytest.mark.requirement("TRN-08")
@@ -714,8 +718,8 @@ NARROW = 512
 def test_nothing_that_the_admission_lets_through_lacks_memory(
     device: Device, modes: Modes, heaps: Heaps, measure: Measure, to: str
 ) -> None:
-    """Searches the smallest DMA memory with which the mode starts. Less is refused by the admission, not by a later
-    step."""
+    """Searches for the smallest DMA memory with which the mode starts. With less, the admission must refuse the mode,
+    not a later step."""
     modes.cycle()
     origin = modes.to(other(to)).mode
     too_little, enough = 8 * KB, heaps.free(DMA.caps)
@@ -740,7 +744,8 @@ def test_nothing_that_the_admission_lets_through_lacks_memory(
 def test_memory_shortage_is_detected_before_any_step(
     device: Device, modes: Modes, heaps: Heaps, measure: Measure, shortage: Shortage
 ) -> None:
-    """Either too little memory is free in total, or enough is free but no block is large enough."""
+    """Leaves too little free memory in total, or enough in total but no block that is large enough. The admission must
+    refuse the change, and nothing may change."""
     origin = other(shortage.to)
     modes.cycle()
     if origin == VOICE:
@@ -848,7 +853,7 @@ CRASHES = {
 
 
 BOX_MS = 500
-"""Pause in the transition, independent of the drivers' speed: a box takes 250 ms at 115,200 baud."""
+"""Pause in the transition that is long enough for a box (250 ms at 115,200 baud), independent of the drivers' speed."""
 
 
 def crash(device: Device, modes: Modes, plan: Crash) -> dict[str, int]:
@@ -916,7 +921,7 @@ class Chain:
     reset: str
     """Reset banner of the ROM."""
     cause: str
-    """Reset reason reported by the next start."""
+    """Reset reason reported by the next boot."""
     survived: Snapshot
     """Newest statistics that survived in RTC memory."""
     in_order: bool
@@ -954,7 +959,8 @@ def put_together(device: Device, since: Cursor) -> Chain:
 def test_crash_in_a_transition_is_reported_from_box_to_cause(
     device: Device, modes: Modes, measure: Measure, name: str
 ) -> None:
-    """The last box, the panic, the reset and its cause come from different sources.
+    """Crashes the board in a transition and compares the last box, the panic, the reset and its cause, which come from
+    different sources.
 
     The crash is late enough for the box to be complete.
     """
@@ -987,7 +993,8 @@ PAUSE_TOLERANCE_MS = 150
 def test_pauses_add_to_duration_and_cost_no_memory(
     device: Device, modes: Modes, flat: Flat, measure: Measure
 ) -> None:
-    """The same transitions with pauses of three lengths, each started on a quiet UART."""
+    """Makes the same transitions with pauses of three lengths, each started on a quiet UART. The pauses must add to the
+    duration and use no memory."""
     modes.warm_up()
     measure("pauses as built", device.settle().down_ms, "ms", exact=50, source="Kconfig's default")
     shortest: dict[str, tuple[int, Reading]] = {}
@@ -1031,7 +1038,8 @@ TOO_LONG_MS = LONGEST_MS + 1
 
 @pytest.mark.requirement("TRN-10", "ROB-02")
 def test_longest_pauses_do_not_trip_the_watchdog(device: Device, modes: Modes, measure: Measure) -> None:
-    """The task watchdog resets the board if a watched task is silent for 5 s."""
+    """Changes the mode with the longest pauses. The task watchdog would reset the board if a watched task were silent
+    for 5 s."""
     boots = device.info().boot_count
     device.settle(down=LONGEST_MS, up=LONGEST_MS)
     changed = device.set_mode(VOICE)

@@ -48,7 +48,8 @@ def close_error(device: Device) -> str:
 
 @pytest.mark.requirement("TTS-01")
 def test_stream_buffer_is_64_kb_of_psram(device: Device, heaps: Heaps, measure: Measure) -> None:
-    """Compare the bytes that the allocation takes, read directly from all heaps, with the firmware's figures."""
+    """Opens a stream and compares the bytes that this takes, read directly from all heaps, with the firmware's
+    figures."""
     start = device.mark()
     before = {memory.name: heaps.free(memory.caps) for memory in (INTERNAL, DMA, PSRAM)}
     device.tts_open()
@@ -117,7 +118,8 @@ def test_exactly_the_required_psram_is_enough(device: Device, heaps: Heaps, meas
 def test_safety_margin_refuses_below_the_required_psram(
     device: Device, heaps: Heaps, measure: Measure, short: int
 ) -> None:
-    """The allocator works in steps of 4 bytes, so 98,300 is the largest size below 98,304."""
+    """Leaves less PSRAM than required: opening a stream must be refused. The allocator works in steps of 4 bytes, so
+    98,300 is the largest size below 98,304."""
     free = REQUIRED - short
     heaps.leave(PSRAM, free)
     assert fits_one(heaps.regions(PSRAM), STREAM_BUFFER), (
@@ -173,7 +175,8 @@ def test_refusal_leaks_nothing_and_ends_when_memory_is_back(
 def test_enough_in_sum_but_no_block_is_refused_with_its_own_message(
     device: Device, heaps: Heaps, measure: Measure
 ) -> None:
-    """Free PSRAM is twice the required size, in pieces of 32 KB."""
+    """Leaves about twice the required PSRAM, but in pieces of 32 KB. Opening a stream must be refused, with these
+    figures in the message."""
     piece = 32 * KB
     heaps.leave(PSRAM, 12 * (piece + BLOCK_OVERHEAD) + 8 * KB)
     heaps.split(PSRAM, block=piece, count=12)

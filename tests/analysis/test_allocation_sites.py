@@ -1,4 +1,4 @@
-"""Names of call sites, and the sites of a leak; with a decoder that knows a few addresses."""
+"""Tests of naming call sites and finding the sites of a leak, with a fake decoder that knows a few addresses."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ PLACES = {
 
 
 class Decoder:
-    """A decoder for PLACES. The addresses are return addresses of calls on the host."""
+    """Fake decoder that knows only PLACES. The addresses are return addresses of calls on the host."""
 
     elf = SimpleNamespace(machine=Machine.HOST)
 

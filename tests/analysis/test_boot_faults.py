@@ -1,4 +1,4 @@
-"""Chips that do not start, boot loops, and resets of all chips of the family."""
+"""Chips that do not boot, boot loops, and resets of all chips of the family."""
 
 from __future__ import annotations
 

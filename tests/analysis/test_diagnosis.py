@@ -1,4 +1,4 @@
-"""Names of the diagnoses for recorded logs, recorded panics, and typical failures."""
+"""Diagnoses made for recorded logs, recorded panics, and typical failures."""
 
 from __future__ import annotations
 

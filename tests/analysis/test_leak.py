@@ -33,7 +33,7 @@ def whole_words(values: Sequence[float]) -> list[int]:
 
 
 def leaking(per_cycle: float, count: int, *, block: int = 16, phase: float = 0.0) -> list[float]:
-    """Loses `per_cycle` bytes per cycle on average, in whole blocks."""
+    """Readings that fall by `per_cycle` bytes per cycle on average, in whole blocks."""
     return [-block * math.floor(per_cycle * number / block + phase) for number in range(count)]
 
 
@@ -42,7 +42,7 @@ def constant(_rng: random.Random, count: int) -> list[float]:
 
 
 def ties(rng: random.Random, count: int) -> list[float]:
-    """Scatters by 0 to 8 bytes, as in the recorded logs."""
+    """Readings that scatter by 0 to 8 bytes, as in the recorded logs."""
     return [rng.choice([0.0, 0.0, 0.0, -4.0, -8.0]) for _ in range(count)]
 
 
@@ -51,13 +51,13 @@ def scatter(rng: random.Random, count: int) -> list[float]:
 
 
 def sawtooth(rng: random.Random, count: int) -> list[float]:
-    """A buffer that grows for 11 cycles and is then freed."""
+    """Readings while a buffer grows for 11 cycles and is then freed."""
     phase = rng.randrange(11)
     return [-20.0 * ((number + phase) % 11) for number in range(count)]
 
 
 def outliers(rng: random.Random, count: int) -> list[float]:
-    """A few readings are taken while another task holds memory."""
+    """Readings, a few of which are taken while another task holds memory."""
     return [-800.0 if rng.random() < 0.05 else 0.0 for _ in range(count)]
 
 
@@ -70,13 +70,13 @@ def dependent(rng: random.Random, count: int) -> list[float]:
 
 
 def settling(rng: random.Random, count: int) -> list[float]:
-    """Falls by 0.6 to 0.85 KB over the first cycles, as in the recorded logs."""
+    """Readings that fall by 0.6 to 0.85 KB over the first cycles, as in the recorded logs."""
     fall = rng.uniform(600, 850)
     return add(ties(rng, count), [fall * max(0, 3 - number) / 3 for number in range(count)])
 
 
 def stepped(rng: random.Random, count: int) -> list[float]:
-    """Loses 8,196 bytes once, as older builds did."""
+    """Readings that fall by 8,196 bytes once, as in older builds."""
     at = rng.randrange(count)
     return add(ties(rng, count), [0.0] * at + [-8_196.0] * (count - at))
 
@@ -85,7 +85,7 @@ CLEAN: list[Noise] = [constant, ties, scatter, sawtooth, outliers, dependent]
 EVENTFUL: list[Noise] = [settling, stepped]
 
 AS_RECORDED: list[Noise] = [ties, settling]
-"""Noise of real boards; 40 cycles are enough for it."""
+"""Kinds of noise of real boards, for which 40 cycles are enough."""
 
 
 def add(*series: Sequence[float]) -> list[float]:
@@ -166,7 +166,7 @@ def test_planted_leak_is_found_and_its_size_estimated(noise: Noise, per_cycle: f
     ("noise", "cycles", "series"),
     [
         (constant, CYCLES, 1),
-        (sawtooth, CYCLES, 100),  # 11 readings
+        (sawtooth, CYCLES, 100),  # its period is 11 readings
         (scatter, CYCLES, 3_000),
         (dependent, CYCLES, 3_000),
         *((noise, CYCLES, 1_000) for noise in (ties, outliers, settling, stepped)),
@@ -188,7 +188,7 @@ def test_flat_series_is_within_budget(noise: Noise) -> None:
 
 
 def found_of_stated(noise: Noise, cycles: int, series: int) -> tuple[float, int]:
-    """Median of the reported smallest detectable leak, and the detection rate of a leak of that size."""
+    """Median of the reported smallest detectable leak, and the rate at which a leak of that size is found."""
     rng = random.Random(noise.__name__)
     stated = [find_leak(whole_words(noise(rng, cycles))).detectable for _ in range(51)]
     planted = sorted(stated)[25]
@@ -214,8 +214,8 @@ def test_leak_of_the_stated_minimum_is_found_in_a_short_series_too(noise: Noise)
 
 @pytest.mark.parametrize("noise", [constant, *AS_RECORDED], ids=lambda noise: noise.__name__)
 def test_stated_minimum_is_close_to_the_budget(noise: Noise) -> None:
-    """If the smallest detectable leak were large, the verdict would be useless: for board noise it must be close to the
-    budget."""
+    """If the smallest detectable leak were large, the verdict would be useless: with a board's noise it must be close
+    to the budget."""
     leak = find_leak(whole_words(noise(random.Random(7), CYCLES)))
     assert leak.detectable <= 1.5 * BUDGET_PER_CYCLE
 

@@ -1,4 +1,4 @@
-"""A log that is still being written: state and news after each line, and at the end the findings of the finished
+"""A log that is still being written: state and news after each line, and at its end the same findings as for a finished
 log."""
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ SAMPLE_BEFORE = "Before Camera Transition"
 
 
 def watch(log: LiveLog, data: bytes, *sizes: int) -> list[News]:
-    """Feed a log in chunks of these sizes, over and over; returns all news."""
+    """Feed a log in chunks of these sizes, repeated as often as necessary; returns all news."""
     news, at = [], 0
     for size in cycle(sizes):
         if at >= len(data):

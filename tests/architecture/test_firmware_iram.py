@@ -27,7 +27,7 @@ RTC = "rtc_coredump"
 ELSEWHERE_IN_IRAM = {
     "esp_log_timestamp",  # log/linker.lf
     "xTaskGetCurrentTaskHandle",  # freertos/linker.lf, and its callees: all of FreeRTOS
-    "pcTaskGetName",  # as before; called only while the flash cache is on
+    "pcTaskGetName",  # freertos/linker.lf; called only while the flash cache is on
     "xPortInIsrContext",
     "esp_backtrace_get_start",  # esp_system/port/arch/xtensa: debug_helpers_asm.S (IRAM), IRAM_ATTR
     "esp_backtrace_get_next_frame",

@@ -1,4 +1,4 @@
-"""No test fails because the machine is slow: an upper limit on measured time leaves room for a busy one."""
+"""No test fails because the machine is slow: every upper limit on a measured time leaves room for a busy machine."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from hotpin_hil.paths import PROJECT_ROOT
 
 ROOM_S = 5
-"""Least upper limit, seconds. What must be faster is measured in tests/system/benchmarks."""
+"""Smallest allowed upper limit in seconds. Tighter limits belong in tests/system/benchmarks."""
 CLOCKS = {"monotonic", "perf_counter", "process_time"}
 
 

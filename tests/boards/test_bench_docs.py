@@ -75,7 +75,7 @@ def check_make(words: list[str]) -> None:
 
 
 def check_command(words: list[str]) -> None:
-    """Fails unless it is a command of this project that accepts these arguments, or a command of the machine."""
+    """Fails unless the words are a command of this project with arguments that it accepts, or an external command."""
     program = words[0].removeprefix(".venv/bin/")
     if program == "pytest":
         check_pytest(words[1:])
@@ -127,7 +127,7 @@ def test_both_pipelines_run_the_same_commands() -> None:
 
 
 def test_github_jobs_are_complete() -> None:
-    assert GITHUB[True].keys() == {"push", "pull_request"}  # YAML's `on`
+    assert GITHUB[True].keys() == {"push", "pull_request"}  # YAML reads the key `on` as True
     for name, job in GITHUB["jobs"].items():
         assert {"runs-on", "steps", "timeout-minutes"} <= job.keys(), name
         assert job.get("needs", "firmware") in GITHUB["jobs"], name
@@ -177,7 +177,7 @@ def test_board_jobs_use_a_build_made_by_an_earlier_job() -> None:
 
 
 def test_every_supported_version_of_esp_idf_is_built() -> None:
-    """The README names them."""
+    """The README names the supported versions."""
     named = set(re.findall(r"ESP-IDF (v5\.\d) or (v5\.\d)", (PROJECT_ROOT / "README.md").read_text()).pop())
     built = GITHUB["jobs"]["firmware"]["strategy"]["matrix"]["idf"]
     assert {".".join(version.split(".")[:2]) for version in built} == named

@@ -133,7 +133,7 @@ def damage(path: Path, offset: int) -> None:
 
 
 def not_flashed(folder: Path, name: str) -> None:
-    """Names a file for this part that is neither flashed nor present."""
+    """Names another file for this part, which is neither flashed nor present."""
     path = folder / "flasher_args.json"
     arguments = json.loads(path.read_text())
     arguments[name]["file"] = "elsewhere.bin"
@@ -253,7 +253,8 @@ def test_origin_is_read_from_the_image(tmp_path: Path) -> None:
     place = b"".join(field.ljust(size, b"\0") for field, size in zip(fields, (20, 44, 16, 44), strict=True))
     found = Origin(COMMIT, "abcdefabcdef", "e" * 40)
     assert find_origin(b"code" + place + b"more") == found
-    assert find_origin(b"code" + place[:-1]) == find_origin(b"") == Origin()  # cut, or of older firmware
+    # A truncated image, and older firmware, which does not have this data.
+    assert find_origin(b"code" + place[:-1]) == find_origin(b"") == Origin()
     folder = write_build(tmp_path, constants=place)
     assert read_build(folder, BoardKind.VIRTUAL).origin == found
 

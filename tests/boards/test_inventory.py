@@ -59,7 +59,7 @@ def short_wait_for_psram(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Line:
-    """Port that delivers a recorded start in chunks that split lines."""
+    """Port that delivers a recorded boot in chunks that split lines."""
 
     PIECE = 37
 
@@ -328,7 +328,7 @@ def test_stable_name_is_by_id_only_with_a_usb_serial_number(tmp_path: Path) -> N
 
 
 def test_a_busy_port_names_its_user() -> None:
-    """This process under another pid plays the user, because the search excludes its own process."""
+    """The search excludes its own process, so this process plays the user under another pid."""
     ours, theirs = pty.openpty()
     name = os.ttyname(theirs)
     held = open_port(name, 115200)

@@ -1,4 +1,4 @@
-"""Boards of a real labgrid: runs share its places, and nothing that ends early keeps one."""
+"""Boards of a real labgrid: runs share its places, and a run or program that ends early keeps no place."""
 
 from __future__ import annotations
 

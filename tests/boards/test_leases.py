@@ -474,7 +474,7 @@ def test_the_power_is_cycled_once_before_a_board_counts_as_dead(
 
 
 def test_a_virtual_board_is_leased_by_its_port_alone(tmp_path: Path) -> None:
-    """Each server counts the MACs of its virtual boards from the same start."""
+    """Every server numbers its boards' MACs from the same start, so a MAC does not identify a virtual board."""
     bench = Bench(tmp_path)
     boards = [
         BoardEntry(name, BoardKind.VIRTUAL, f"rfc2217://127.0.0.1:{port}", ONE)

@@ -60,7 +60,7 @@ def test_failed_power_command_is_a_one_line_error(command: str, message: str) ->
 
 
 def test_power_command_may_leave_a_process_running(tmp_path: Path) -> None:
-    """A relay's daemon keeps its output open."""
+    """For example a relay's daemon, which keeps the command's output open."""
     os.mkfifo(tmp_path / "gate")
     # The daemon ends when the test closes the gate.
     gate = os.open(tmp_path / "gate", os.O_RDWR)

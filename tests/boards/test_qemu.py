@@ -94,7 +94,7 @@ class Qemu:
         }
 
     def order(self, *starts: str) -> None:
-        """Sets the outcomes of the firmware's next starts (fake_qemu.py)."""
+        """Sets the outcomes of the firmware's next boots (fake_qemu.py)."""
         (self.state / "starts").write_text(json.dumps(starts))
 
     def lines(self, about: str) -> list[dict[str, Any]]:
@@ -194,7 +194,7 @@ def test_firmware_that_is_silent_in_qemu_fails(qemu: Qemu) -> None:
 
 
 def test_hung_emulator_blocks_its_own_test_and_no_other(qemu: Qemu) -> None:
-    """The next test starts its own emulator."""
+    """The next test starts another emulator."""
     (qemu.state / "deaf").touch()
     result = qemu.run(
         "@requirement('AAA-01')\ndef test_hangs(device):\n    device.command('silence')\n"
@@ -436,7 +436,7 @@ def test_start_spoiled_by_the_emulator_leaves_no_trace(
 def test_slow_emulator_is_not_taken_for_a_hung_one(
     qemu: Qemu, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On a loaded host, QEMU may need longer than the budget of a start just to listen."""
+    """On a loaded host, QEMU may need longer than the budget of a boot just to start listening."""
     monkeypatch.setattr(idf_qemu, "START_S", 1.0)
     (qemu.state / "late").write_text("2.0")
     assert start().faults == []
@@ -500,7 +500,7 @@ def test_watchdog_reset_after_a_panic_is_a_firmware_fault() -> None:
 
 
 def test_known_fault_after_the_start_is_not_excused() -> None:
-    """The test may have caused it."""
+    """Once the board has booted, the test may have caused the fault."""
     channel = Channel()
     channel.feed(b"rst:0x1 (POWERON_RESET),boot:0x12 (SPI_FAST_FLASH_BOOT)\r\n")
     assert judge_start(channel) is None
@@ -522,7 +522,7 @@ def test_firmware_in_a_boot_loop_is_not_waited_for() -> None:
     not RECORDED.exists(), reason="the recorded runs (../shared/qemu_runs) are not on this machine"
 )
 def test_recorded_starts_are_sound() -> None:
-    """The recorded emulator has neither defect; some logs have a panic after the start."""
+    """The recorded emulator has neither defect; some logs have a panic after the boot."""
     for log in [*RECORDED.glob("boot-*.log"), *RECORDED.glob("panics/*.log"), RECORDED / "no-psram-qemu.log"]:
         channel = Channel()
         channel.feed(log.read_bytes())

@@ -57,7 +57,7 @@ def run_monitor(tmp_path: Path, *arguments: str) -> subprocess.Popen[bytes]:
     )  # fmt: skip
     assert monitor.stderr is not None
     errors = []
-    for line in monitor.stderr:  # opening a port drops earlier bytes
+    for line in monitor.stderr:  # wait until the port is open: opening it drops earlier bytes
         errors.append(line.decode())
         if errors[-1].startswith("watching "):
             return monitor
@@ -65,7 +65,7 @@ def run_monitor(tmp_path: Path, *arguments: str) -> subprocess.Popen[bytes]:
 
 
 def lines_until(monitor: subprocess.Popen[bytes], part: str) -> Iterator[str]:
-    """Lines of the output up to one that contains `part`."""
+    """Yield output lines up to and including the first that contains `part`; fail if none does."""
     assert monitor.stdout is not None
     for line in monitor.stdout:
         yield line.decode().rstrip("\n")

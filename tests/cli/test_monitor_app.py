@@ -55,7 +55,7 @@ def app(plug: Plug, recording: Recording) -> Iterator[MonitorApp]:
 
 
 class Names(TraceDecoder):
-    """Names every address."""
+    """Fake decoder that names every address."""
 
     def decode(self, trace: CodeTrace) -> CodeTrace:
         place = SourcePlace("camera_stop", "camera.c", 12)

@@ -1,4 +1,4 @@
-"""`hotpin-hil trend`: figures over many runs, on the terminal and on a page without network access."""
+"""`hotpin-hil trend`: figures over many runs, on the terminal and on a page that needs no network."""
 
 from __future__ import annotations
 

@@ -11,7 +11,8 @@ from hotpin_hil.paths import FIRMWARE_DIR, NATIVE_BUILD_DIR
 from tests.support.running_board import running_board
 
 HOLE = 12
-"""Bytes: the rest of a hole that a block may absorb, so a figure depends on the order of earlier allocations."""
+"""Tolerance in bytes: a block may absorb the rest of its hole, so a figure depends on the order of earlier
+allocations."""
 
 
 def budget() -> dict[str, tuple[int, int]]:

@@ -95,7 +95,7 @@ def test_requested_power_on_is_not_a_loss_of_power(bench: Bench, with_banner: bo
     bench.firmware.start(banner=with_banner)
     assert bench.channel.boot == bench.firmware.boot
     assert bench.verdict(bench.caught(BoardReset, lambda: bench.device.probe("DMA"))).verdict is Verdict.FAIL
-    # Only the next power-on was requested.
+    # Only the first power-on was requested.
     bench.device.wait_ready(SHORT_S)
     bench.firmware.start(banner=with_banner)
     error = bench.caught(BoardReset, lambda: bench.device.probe("DMA"))

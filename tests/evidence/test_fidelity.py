@@ -250,8 +250,8 @@ def test_figures_must_differ_by_the_difference_of_the_maps(tmp_path: Path) -> No
 def test_difference_of_nvs_at_the_start_explains_as_much_memory(
     tmp_path: Path, index_blocks: int, rest: int, is_explained: bool
 ) -> None:
-    """The virtual board has this many index blocks more, and those of the camera's driver; one more block may come in
-    the test."""
+    """The virtual board has `index_blocks` more blocks of NVS's index, and the blocks of the camera's driver. `rest`:
+    further difference in bytes, which may equal one more index block."""
     emulated = a_run("emulated", free=280_523 + 132 * index_blocks + 380 + 8 + rest)
     virtual = a_run("virtual", boot_count=40, blocks=104 + index_blocks, held=40_364 + 128 * index_blocks + 8)
     found = compared(tmp_path, virtual, emulated)
@@ -272,7 +272,7 @@ def test_memory_of_boards_with_equal_nvs_must_be_equal(tmp_path: Path) -> None:
 def test_other_blocks_than_those_of_nvs_and_drivers_explain_nothing(
     tmp_path: Path, more_blocks: int, more_bytes: int
 ) -> None:
-    """Such as a larger stack. The virtual board also has the 4 blocks (364 bytes) of the camera's driver."""
+    """For example a larger stack. The virtual board also has the 4 blocks (364 bytes) of the camera's driver."""
     virtual = a_run("virtual", blocks=104 + more_blocks, held=40_364 + more_bytes)
     free = 280_523 + 380 + more_bytes + 4 * more_blocks
     found = compared(tmp_path, virtual, a_run("emulated", free=free))
@@ -440,7 +440,7 @@ RENAMED = {
     "untouched": "fragmentation, memory untouched",
     "voice against its baseline, as it says: internal": "voice mode: difference from the baseline in the log: internal",
 }
-"""Measurements that have a new name since the runs were recorded."""
+"""Measurements that were renamed after the runs were recorded."""
 
 
 def recorded_differences() -> list[dict[str, str]]:

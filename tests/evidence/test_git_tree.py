@@ -1,4 +1,4 @@
-"""The state of a checkout: the harness and the firmware's build read the same."""
+"""The harness and the firmware's build read the same state from a checkout."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ pytest_plugins = ["pytester", "tests.support.plugin_suite"]
 
 MUTANTS = 400
 RENDERED = 80
-"""Every n-th mutant is also rendered, because a page with charts takes seconds."""
+"""Only every n-th mutant is also rendered, because a page with charts takes seconds."""
 
 TESTS = """
 @requirement("AAA-01")
@@ -143,7 +143,7 @@ def places(value: Any) -> list[tuple[Any, Any]]:
 
 
 def whole_file(suite: Suite) -> list[bytes]:
-    """The lines of a run that passed, with every kind of note and log."""
+    """The lines of a run that passed, with a note or log of every kind."""
     suite.write("waivers.toml", WAIVERS)
     suite.run(TESTS)
     *lines, end = (suite.folder / "results.jsonl").read_bytes().splitlines(keepends=True)

@@ -42,7 +42,7 @@ def test_figures_are_those_of_the_firmware() -> None:
 
 
 def test_only_the_first_value_of_a_test_counts() -> None:
-    """Later values depend on the test's actions."""
+    """Later values depend on what the test does."""
     change = next(line for line in notes_of(results(), "event") if line.event == "mode")
     again = replace(change, data={**change.data, "duration_ms": 9_999})
     assert figures_of(results(again)) == figures_of(results())

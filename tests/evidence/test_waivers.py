@@ -161,7 +161,7 @@ def test_part_of_the_suite_does_not_need_all_waivers() -> None:
 
 
 def test_failure_for_another_reason_is_not_waived() -> None:
-    """A panic after a waived value, or a wait that never ended."""
+    """For example a panic after a waived value, or a wait that never ended."""
     results = run_of(waiver(), verdict="FAIL", reason="the board panicked")
     assert overall(results) == ("NOT QUALIFIED", "FAIL")
 

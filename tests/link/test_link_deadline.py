@@ -73,7 +73,7 @@ def test_board_clock_is_not_read_for_each_chunk(host: Host) -> None:
 
 @pytest.mark.parametrize("budget_s", [2.0, 60.0])
 def test_stopped_board_clock_ends_the_wait(host: Host, budget_s: float) -> None:
-    """An emulator that hangs blocks its test for its budget and one more, and not for the last resort."""
+    """An emulator that hangs blocks its test for its budget and one more budget, not until the last resort."""
     lasts = lasts_s(Deadline(budget_s, lambda: 5.0), host)
     assert lasts == pytest.approx(budget_s + max(budget_s, STALL_S))
 

@@ -31,7 +31,7 @@ def server() -> Iterator[Rfc2217Server]:
 
 @pytest.fixture
 def no_sleep(monkeypatch: pytest.MonkeyPatch) -> None:
-    """pyserial's client sleeps 50 ms at a time until an answer is there; ours is woken by it."""
+    """pyserial's client sleeps 50 ms at a time until an answer has arrived; the answer wakes ours at once."""
 
     def fail(seconds: float) -> None:
         raise AssertionError(f"slept {seconds} s")
@@ -77,7 +77,7 @@ def test_changed_settings_are_acknowledged_at_once(server: Rfc2217Server, client
 
 
 def test_answer_of_an_interrupted_change_is_no_refusal_of_the_next() -> None:
-    """Ctrl-C during a change of the baud rate; then the clean-up restores the former rate."""
+    """Ctrl-C comes during a change of the baud rate; then the clean-up restores the former rate."""
     connection = SimpleNamespace(rfc2217_send_subnegotiation=lambda option, value: None, logger=None)
     setting = _Setting(connection, "baudrate", rfc2217.SET_BAUDRATE, rfc2217.SERVER_SET_BAUDRATE)
     former, new, other = (rate.to_bytes(4, "big") for rate in (115200, 921600, 300))
@@ -94,7 +94,7 @@ def test_answer_of_an_interrupted_change_is_no_refusal_of_the_next() -> None:
 
 @pytest.mark.usefixtures("server")
 def test_change_after_an_interrupted_one_works(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ctrl-C while an answer is being parsed; then the clean-up restores the former rate."""
+    """Ctrl-C comes while an answer is being parsed; then the clean-up restores the former rate."""
 
     def interrupt(suboption: bytes) -> None:
         raise KeyboardInterrupt

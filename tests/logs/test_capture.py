@@ -1,4 +1,4 @@
-"""A log gives the same facts, no matter how it was captured: prefixes, line ends, encodings, colours."""
+"""A log gives the same facts, no matter how it was captured: prefixes, line endings, encodings, colours."""
 
 from __future__ import annotations
 

@@ -141,7 +141,7 @@ def plain_lines(log: bytes) -> Iterator[bytes]:
 
 
 def events_of(lines: list[bytes], monkeypatch: pytest.MonkeyPatch) -> list[ev.LogEvent]:
-    """The events that lines have if the scanner passes on every line."""
+    """The events of lines if none is counted in bulk: the scanner passes on every line."""
     monkeypatch.setattr(LineKinds, "of_lines", lambda _, text: b"t" * text.count(b"\n"))
     return reading(b"\n".join(lines))[0]
 

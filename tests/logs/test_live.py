@@ -19,7 +19,7 @@ APP = b"I (%d) app: tick\n"
 
 
 def live_events(log: bytes, *sizes: int) -> list[ev.LogEvent]:
-    """The events of a log that arrives in chunks of these sizes, over and over."""
+    """The events of a log that arrives in chunks of these sizes, repeated as often as necessary."""
     reader, events, at = LogReader(is_live=True), [], 0
     for size in cycle(sizes):
         if at >= len(log):

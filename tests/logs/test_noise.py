@@ -43,7 +43,7 @@ def test_every_row_has_a_reason_and_a_source() -> None:
 
 
 def test_a_recorded_healthy_start_has_no_error_but_noise() -> None:
-    """The recording is read up to its first network connection; this project's firmware has no network."""
+    """Compares only the lines of `gpio`, but in the whole recording."""
     log = shared_data("real_logs/serial_monitor_2a9fccf.txt").read_bytes()
     lines = [parsed for parsed in map(parse_log_line, LineSplitter().feed(log)) if parsed]
     noise = next(noise for noise in known_noise() if noise.tag == "gpio")

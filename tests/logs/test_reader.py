@@ -278,7 +278,9 @@ def test_leaks_are_judged_by_records_or_fresh_boxes_only() -> None:
     log = b""
     for cycle in range(20):
         log += firmware.sample("Before Voice Transition", 9_000, t=2_000 + cycle)
-        log += firmware.sample("After Voice Transition", 9_000, t=2_000 + cycle)  # stale: only such boxes
+        log += firmware.sample(
+            "After Voice Transition", 9_000, t=2_000 + cycle
+        )  # a stale copy of the sample before
     states = MatchedStates()
     for event in read_events(log):
         states.feed(event)

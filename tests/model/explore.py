@@ -43,7 +43,7 @@ def play(
         show: print the progress.
 
     Raises:
-        Disagreement: with its script.
+        Disagreement: firmware and model disagree; the message has the script.
     """
     FirmwareMachine.elf = NATIVE_BUILD_DIR / "hotpin.elf"
     FirmwareMachine.flash = native_flash_image()

@@ -75,7 +75,7 @@ class Game:
     # --- a boot ---
 
     def begin(self, cause: int, reason: str, uptime_us: int = 0) -> None:
-        """Start the board, and the model of this boot; checks what survived."""
+        """Start the board and the model of this boot, and check what survived the last boot."""
         board = self.board
         board.start(cause, uptime_us)
         self.watcher = watcher = Watcher(board.now_us)
@@ -209,7 +209,7 @@ class Game:
         return figures
 
     def known(self) -> dict[str, int]:
-        """Present memory figures."""
+        """The present memory figures, read if they are not known."""
         return self.watcher.memory.known or self.probe()
 
     def forget_sum(self) -> None:

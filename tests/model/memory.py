@@ -60,7 +60,7 @@ class Memory:
         self._iram: int | None = None
 
     def changes(self) -> None:
-        """Memory changes; the next direct reading shows the amount.
+        """Note that memory changes; the next direct reading shows the amount.
 
         The low-water marks also change: ESP-IDF adds up the lowest free memory of each heap, at different times.
         """
@@ -68,7 +68,7 @@ class Memory:
         self._may_sink = True
 
     def sinks(self) -> None:
-        """A task is created and ends again: only the low-water marks may change."""
+        """Note that a task is created and ends again: only the low-water marks may change."""
         self._may_sink = True
 
     def read(self, before: Mapping[str, Any], after: Mapping[str, Any], reported: Figures,
@@ -125,7 +125,7 @@ class Memory:
         self._iram = stats["iram_free"]
 
     def new_window(self, stats: Figures) -> None:
-        """A periodic sample was taken: the low-water marks restart from the free memory."""
+        """Note that a periodic sample was taken: the low-water marks restart from the free memory."""
         self._low = {memory: stats[f"{memory}_free"] for memory in CAPS}
 
     def check_delta(self, stats: Mapping[str, Any], source: str) -> None:

@@ -120,13 +120,13 @@ def percent_edges(game: Game, caps: str, edge: int, critical: int) -> None:
 
 @operation()
 def default_thresholds(game: Game) -> None:
-    """Back to the defaults."""
+    """Set the default thresholds."""
     set_thresholds(game, default=True)
 
 
 @operation()
 def check_now(game: Game) -> None:
-    """memory_manager_check_thresholds(): levels, events and callbacks are done when it returns."""
+    """Call memory_manager_check_thresholds(): levels, events and callbacks are done when it returns."""
     figures = game.known()
     if not task_fits(game):
         return
@@ -151,7 +151,7 @@ def register(game: Game, add: int, log: int) -> None:
 
 @operation(reset=st.integers(0, 1))
 def calls(game: Game, reset: int) -> None:
-    """Calls of the callbacks: all calls, in order; `reset` unregisters all."""
+    """Compare the callbacks' calls: all calls, in order; `reset` unregisters all callbacks."""
     watcher, due = game.watcher, list(game.watcher.calls)
     reply = game.good("mem.callbacks")
     expect(

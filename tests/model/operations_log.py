@@ -76,7 +76,7 @@ def log_and_stop(game: Game, times: int) -> None:
 
 @operation(last=st.integers(0, 17))
 def history(game: Game, last: int) -> None:
-    """`mem.history`: newest first."""
+    """Compare `mem.history`: newest first."""
     wanted = game.watcher.history.rows(last)
     reply = game.good("mem.history", last=last)
     rows = [dict(zip(reply.get("fields", []), row, strict=True)) for row in reply["snapshots"]]
@@ -85,7 +85,8 @@ def history(game: Game, last: int) -> None:
 
 @operation(back=st.integers(-1, 10))
 def events(game: Game, back: int) -> None:
-    """`mem.events`: the events after the `back`-th last, oldest first. The command also reports failed allocations."""
+    """Compare `mem.events`: the events after the `back`-th last, oldest first. The command also reports failed
+    allocations."""
     newest = game.watcher.events.newest + len(game.watcher.failures)
     since = max(newest - back, 0)
     said = game.good("mem.events", since=since)["events"]
@@ -146,6 +147,6 @@ def optimize(game: Game) -> None:
 
 @operation(case=st.sampled_from(sorted(API_CASES)))
 def api(game: Game, case: str) -> None:
-    """An edge case of the API: an error, and no effect."""
+    """Call an edge case of the API: it must give an error and have no effect."""
     reply = game.good("mem.api", case=case)
     expect(reply["err"] == API_CASES[case], f"mem.api {case}: {reply['err']}, not {API_CASES[case]}")

@@ -21,7 +21,7 @@ class Boxes:
         """Number of those that were reported in a record."""
 
     def put(self, context: str) -> None:
-        """A snapshot is logged."""
+        """Note a logged snapshot, whose box must be written or dropped."""
         self.waiting.append(context)
         if len(self.waiting) > BOXES:
             self.waiting.popleft()
@@ -53,7 +53,7 @@ class History:
         self._kept: deque[Row] = deque(maxlen=HISTORY)
 
     def put(self, row: Row) -> None:
-        """A snapshot is logged."""
+        """Note a logged snapshot."""
         self.newest = row["sequence"]
         self._kept.append(row)
 
@@ -70,7 +70,7 @@ class FailureSlots:
         self._lost = 0
 
     def put(self, failure: Row) -> None:
-        """An allocation failed."""
+        """Note a failed allocation."""
         if len(self._kept) < FAILURES:
             self._kept.append(failure)
         else:

@@ -26,7 +26,7 @@ class Schedule:
         self._loose_us = 0
 
     def set(self, now_us: int, interval_ms: int, congested: bool = False, loose_us: int = 0) -> None:
-        """Monitoring starts, changes its interval, or stops (0); `loose_us`: uncertainty of the time."""
+        """Note that monitoring starts, changes its interval, or stops (0); `loose_us`: uncertainty of the time."""
         self._loose_us = loose_us
         self.interval_ms = interval_ms
         self.congested = congested
@@ -41,7 +41,8 @@ class Schedule:
         return None if self._due_us is None else self._due_us - now_us
 
     def is_near_due(self, when_us: int) -> bool:
-        """Whether a time is too close to the grid for the model to tell the side."""
+        """Whether a time is so close to the grid that the model cannot tell whether the sample comes before or after
+        it."""
         if self._due_us is None:
             return False
         interval_us = self.interval_ms * 1000
@@ -49,14 +50,14 @@ class Schedule:
         return (when_us - self._due_us + near_us) % interval_us < 2 * near_us
 
     def skip_to(self, now_us: int) -> None:
-        """The clock has jumped: one of the missed samples is taken now, and the grid is unchanged."""
+        """Note that the clock has jumped: one of the missed samples is taken now, and the grid is unchanged."""
         assert self._due_us is not None
         interval_us = self.interval_ms * 1000
         self._due_us += (now_us - self._due_us) // interval_us * interval_us
         self._late_us = now_us - self._due_us
 
     def sampled(self, taken_us: int) -> None:
-        """A periodic sample was taken."""
+        """Note a periodic sample."""
         expect(self._due_us is not None, "a periodic sample without monitoring")
         assert self._due_us is not None
         jumped = self._late_us > 0

@@ -56,11 +56,11 @@ class Watcher:
         self._dropped_event = 0
 
     def is_quiet(self) -> bool:
-        """Nothing is outstanding."""
+        """Whether nothing is outstanding."""
         return not (self.boxes.waiting or self.logged or self._follow or self._announced or self._part)
 
     def outstanding(self) -> str:
-        """What has not arrived."""
+        """The expected output that has not arrived, as text."""
         waiting = (list(self.boxes.waiting), list(self.logged), list(self._follow), self._announced)
         return "boxes {}, snapshots {}, after a warning {}, announced {}".format(*waiting)
 
@@ -73,11 +73,11 @@ class Watcher:
             expect(False, f"no sample at {self.now_us} us, interval {self.schedule.interval_ms} ms")
 
     def fail(self, size: int, caps: int, function: str) -> None:
-        """An allocation is about to fail."""
+        """Note that an allocation is about to fail."""
         self.failures.put({"size": size, "caps": caps, "function": function, "at_us": self.now_us})
 
     def jumped(self, now_us: int) -> None:
-        """The clock has jumped."""
+        """Note that the clock has jumped."""
         self.since_us = self.now_us = now_us
         self._t = None
 

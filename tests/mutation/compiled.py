@@ -41,12 +41,12 @@ class Compiler:
         )
 
     def learn(self, file: str) -> None:
-        """Compiles an unchanged file, for `judge`."""
+        """Compiles an unchanged file, with which `judge` compares the changed one."""
         if file not in self._unchanged:
             self._unchanged[file] = self.compile(file)
 
     def judge(self, file: str) -> str:
-        """`not compiled`, `equal code`, or nothing if the changed file compiles to different code."""
+        """`not compiled`, `equal code`, or an empty string if the changed file compiles to different code."""
         code, unchanged = self.compile(file), self._unchanged[file]
         if code is None:
             return "not compiled"

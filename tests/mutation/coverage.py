@@ -61,7 +61,7 @@ def _merged(traces: list[Path]) -> list[dict[str, Any]]:
 
 @dataclass
 class Line:
-    """A line of a file: whether it was executed, and each of its branches taken."""
+    """A line of a file: whether it was executed, and for each of its branches whether it was taken."""
 
     reached: bool = False
     branches: list[bool] = field(default_factory=list)

@@ -13,7 +13,7 @@ FILE = Path(__file__).with_name("equivalent.toml")
 
 @dataclass(frozen=True)
 class Equivalent:
-    """A change of a line that does not affect the behaviour that a requirement promises."""
+    """A change to a line that does not affect the behaviour that a requirement promises."""
 
     file: str
     before: str

@@ -13,13 +13,13 @@ from tests.system.defects.checkout import Checkout, is_bad
 TIMED_OUT = "time-out"
 START_TIMEOUT_S = 300
 TIMES_SLOWER = 4
-"""Allowance for a loaded machine; a mutant that takes longer hangs, which is a kill."""
+"""Factor for a loaded machine. A test that takes longer with a mutant counts as hung, which kills the mutant."""
 _FAILED = re.compile(r"^(?:FAILED|ERROR) (\S+)", re.MULTILINE)
 
 
 @dataclass(frozen=True)
 class Kill:
-    """What failed."""
+    """The failure that kills a mutant."""
 
     by: str
     """`host tests` or `suite`."""

@@ -18,7 +18,7 @@ COLUMNS = (NOT_COMPILED, EQUAL_CODE, KILLED_BY_HOST, KILLED_BY_SUITE, SURVIVED)
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a mutant."""
+    """Result of testing a mutant."""
 
     mutant: Mutant
     result: str
@@ -89,7 +89,7 @@ def table(outcomes: Iterable[Outcome], equivalent: set[Mutant]) -> str:
 
 
 def survivor_text(outcome: Outcome, reached_by: int) -> str:
-    """File, line and change of a survivor."""
+    """A survivor as text: file, line and change."""
     mutant = outcome.mutant
     reached = f"{reached_by} tests reach it" if reached_by else "no test reaches it"
     return f"{mutant.file}:{mutant.line} ({reached})\n  - {mutant.before.strip()}\n  + {mutant.after.strip()}"

@@ -1,4 +1,4 @@
-"""Mutation score of the harness's judgement: evidence, analysis and leases, by cosmic-ray.
+"""Mutation score of the code that decides verdicts in the harness: evidence, analysis and leases, by cosmic-ray.
 
 `python -m tests.mutation.python` (`make mutate-python`) draws mutants and runs the harness's tests of these packages
 against each, in a private copy of the checkout. The session is in build/mutation; an interrupted run continues there.

@@ -24,7 +24,7 @@ MONITOR_TASK_BYTES = 2408
 WARNING_BYTES = 50 * 1024
 """MEMORY_THRESHOLDS_DEFAULT"""
 LAST_SAMPLE = '"snapshot":40,'
-"""The third cycle has begun, and has raised no warning yet."""
+"""Start of the last record that is read: the third cycle has begun, and has raised no warning yet."""
 
 
 def components() -> list[str]:

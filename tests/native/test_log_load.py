@@ -1,4 +1,4 @@
-"""`log.load` on a paced UART: tasks that log more than the line carries leave the console its turn."""
+"""`log.load` on a paced UART: tasks that log more than the line carries must not starve the console."""
 
 from __future__ import annotations
 

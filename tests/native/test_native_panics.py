@@ -85,7 +85,7 @@ def shape(lines: list[str]) -> list[str]:
 
 
 def crash(board: Board, case: str) -> list[str]:
-    """Lines that start at the crash, without the line that marks a host process, which must exist."""
+    """Output lines from the crash on, without the line that marks a host process; that line must exist."""
     result = board.run(case)
     assert result.status == STATUS_SW_CPU_RESET
     lines = result.app.splitlines()

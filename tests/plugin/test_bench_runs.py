@@ -150,7 +150,7 @@ def test_a_killed_runs_workers_keep_their_boards_until_they_are_gone(bench: Benc
 
 
 def interrupted(bench: Bench, run: Run) -> None:
-    """Asserts that the run left nothing behind and its boards are free."""
+    """Interrupts the run, and asserts that it left nothing behind and its boards are free."""
     run.interrupt()
     run.end()
     assert run.process.returncode == INTERRUPTED, run.output

@@ -1,4 +1,4 @@
-"""Differences in memory between two boots: the differences that the suite accepts as explained."""
+"""Differences in memory between two boots: which of them the suite accepts as explained."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_index_of_nvs_and_placement_explain_a_difference_between_boots(change: d
 @pytest.mark.parametrize(
     "change",
     [
-        {"internal": 168_999 - 132, "dma": 168_999 - 132},  # no block more
+        {"internal": 168_999 - 132, "dma": 168_999 - 132},  # without a further block
         {"blocks": 164, "internal": 168_999 - 1_028, "dma": 168_999 - 1_028},
         {"blocks": 164, "psram": 3_992_368 - 132},
         {"blocks": 170, "internal": 168_999 - 7 * 132, "dma": 168_999 - 7 * 132},

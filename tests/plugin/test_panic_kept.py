@@ -25,7 +25,7 @@ pytest_plugins = ["pytester", "tests.support.plugin_suite"]
 
 XTENSA_TOOL = "xtensa-esp32-elf-addr2line"
 SHA = "b2fc75dc3"
-"""In PANIC; the test's board prints the SHA-256 of its own ELF in its place."""
+"""ELF SHA-256 in PANIC; the test's board prints that of its own ELF instead."""
 CODE = range(0x400D0020, 0x400E0000)
 EM_386 = 3
 PANIC = """

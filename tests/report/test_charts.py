@@ -56,7 +56,7 @@ def charts(text: str) -> list[Chart]:
 
 
 def test_a_chart_has_the_same_bytes_each_time_and_ids_of_its_own() -> None:
-    """The hash of a report shows whether it was made from these results."""
+    """The hash of a report shows whether it was made from the same results."""
     drawn = charts("Periodic")
     assert drawn == charts("Periodic")
     ids = [id_ for chart in drawn for id_ in re.findall(r' id="([^"]*)"', chart.svg)]

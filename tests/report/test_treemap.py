@@ -1,4 +1,4 @@
-"""The picture of the allocation profile."""
+"""The treemap of the allocation profile."""
 
 from __future__ import annotations
 

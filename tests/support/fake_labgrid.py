@@ -49,7 +49,7 @@ class FakeLabgrid:
     @property
     def state(self) -> dict[str, Any]:
         with self._file.open() as file:
-            fcntl.flock(file, fcntl.LOCK_SH)  # a call that still runs writes it
+            fcntl.flock(file, fcntl.LOCK_SH)  # a call that is still running may be writing it
             found: dict[str, Any] = json.loads(file.read())
         return found
 

@@ -6,8 +6,8 @@ It runs the fake firmware. The folder `STATE` records its starts and controls it
     broken     if it exists, it prints the file's content on standard error and ends
     version    what --version says, instead of a version that fits
     machines   what `-machine help` says, instead of a list with the ESP32
-    starts     JSON list, one entry for each start of the firmware (by a start of the emulator or a reset), in order:
-               "" starts, "hang" hangs QMP and console, "crash" ends by a signal, other text is printed
+    starts     JSON list, one entry for each boot of the firmware (by a start of the emulator or a reset), in order:
+               "" boots, "hang" hangs QMP and console, "crash" ends by a signal, other text is printed
                where the firmware would be ready
     late       how many seconds it takes until it is up
     deaf       if it exists, QMP gets no answer
@@ -36,7 +36,7 @@ STATE = Path(os.environ.get("FAKE_QEMU_STATE", "."))
 APP_OFFSET = 0x10000
 CORE_DUMP_OFFSET = 0x210000
 STARTS_OFFSET = 0x9000
-"""A byte that counts starts, from 0xFF, which is erased flash."""
+"""Offset of a byte that counts boots: 0xFF in erased flash, 0 after the first boot."""
 FLASH_BYTES = 4 << 20
 _DUMP = struct.pack("<II8s", 20, 0x0102, b"\x7fELFdump")
 CORE_DUMP = _DUMP + zlib.crc32(_DUMP).to_bytes(4, "little")
@@ -106,7 +106,7 @@ hung = threading.Event()
 
 
 def start(firmware: FakeFirmware, flash: Path) -> None:
-    """Starts the firmware with the next ordered outcome."""
+    """Boots the firmware with the next ordered outcome."""
     count_start(flash)
     orders = json.loads(ordered("starts") or "[]")
     order = orders.pop(0) if orders else ""
@@ -119,13 +119,13 @@ def start(firmware: FakeFirmware, flash: Path) -> None:
     if order:
         firmware.output(b"\r\nrst:0x1 (POWERON_RESET),boot:0x13 (SPI_FAST_FLASH_BOOT)\r\n")
         firmware.output(f"{order}\r\n".encode())
-        firmware.start(reason="INT_WDT")  # the start that follows
+        firmware.start(reason="INT_WDT")  # the boot that follows
         return
     firmware.start()
 
 
 def count_start(flash: Path) -> None:
-    """Counts a start in the flash, as the firmware does in NVS."""
+    """Counts a boot in the flash, as the firmware does in NVS."""
     with flash.open("r+b") as file:
         file.seek(STARTS_OFFSET)
         starts = int.from_bytes(file.read(1), "little") + 1 & 0xFF
@@ -134,7 +134,7 @@ def count_start(flash: Path) -> None:
 
 
 def panic(firmware: FakeFirmware, flash: Path) -> None:
-    """Panics, leaves a core dump in the flash image, and starts again."""
+    """Panics, leaves a core dump in the flash image, and boots again."""
     with flash.open("r+b") as file:
         file.seek(CORE_DUMP_OFFSET)
         file.write(CORE_DUMP)
@@ -143,7 +143,7 @@ def panic(firmware: FakeFirmware, flash: Path) -> None:
 
 
 def mute(_: FakeFirmware, args: dict[str, str]) -> None:
-    """Gives no answer."""
+    """Handles a command without an answer."""
 
 
 THRESHOLDS = [

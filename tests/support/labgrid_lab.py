@@ -71,13 +71,13 @@ class Lab:
         return LabgridClient(str(self.programs / "labgrid-client"), self._address)
 
     def start_coordinator(self) -> None:
-        """Starts the coordinator, after a stop on the same port."""
+        """Starts the coordinator again after a stop, on the same port."""
         log = self.folder / "coordinator.log"
         self.coordinator = self._start("labgrid-coordinator", "-l", self._address, log=log)
         self._address = _line(self.coordinator, log, "listening on ").rpartition(" ")[2]
 
     def stop_coordinator(self) -> None:
-        """Kills it, so that it forgets the users of the places."""
+        """Kills the coordinator, so that it forgets the users of the places."""
         self.coordinator.kill()
         self.coordinator.wait()
 

@@ -159,7 +159,7 @@ class Run:
         os.killpg(self.process.pid, signal.SIGINT)
 
     def processes(self) -> list[str]:
-        """Processes that still run in the session."""
+        """Processes that are still running in the run's terminal session."""
         left = []
         for path in Path("/proc").glob("[0-9]*/stat"):
             with contextlib.suppress(OSError):

@@ -127,5 +127,5 @@ class Rfc2217Server:
         return self._connected.is_set()
 
     def lines(self) -> list[tuple[str, Any]]:
-        """The recorded changes of the control lines."""
+        """The recorded changes to the control lines."""
         return [change for change in self.changes if change[0] in ("dtr", "rts")]

@@ -19,7 +19,7 @@ TIME_SCALE = "50"
 
 @contextmanager
 def running_board(folder: Path) -> Iterator[tuple[HilIdfSerial, Device, Path]]:
-    """Start a board with an empty flash, and flash the firmware: its line, console and log."""
+    """Start a board with an empty flash, and flash the firmware; yields its line, its console and its log."""
     board = BoardProcess.start(folder / "board.log", folder / "state", ["--time-scale", TIME_SCALE])
     console = ConsoleLog(folder / "console.log")
     try:

@@ -33,7 +33,7 @@ int main(void)
 """
 INNERMOST_LINES = range(3, 5)
 MIDDLE_CALL, OUTER_CALL = 9, 14
-"""Lines of the calls that the compiler replaces by the function."""
+"""Lines of the calls that the compiler inlines."""
 
 
 def build_elf(folder: Path, *options: str) -> Path:

@@ -230,7 +230,7 @@ class Console:
 
 
 def process_gone(pid: int) -> bool:
-    """Waits until a process has ended; returns False if it still runs."""
+    """Waits until a process has ended; returns False if it is still running at the timeout."""
     deadline = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline:
         try:

@@ -29,7 +29,7 @@ BY_CORES = {
     "one core": [HeapRegion(0x3FFE0440, 129984, "DIRAM"), HeapRegion(0x40078000, 32768, "IRAM")],
     "two cores": [HeapRegion(0x3FFE0440, 15072, "DIRAM"), HeapRegion(0x3FFE4350, 113840, "DIRAM")],
 }
-"""The second core's ROM data and cache are heaps if FreeRTOS uses only one."""
+"""The second core's ROM data and cache are heaps if FreeRTOS uses only one core."""
 DRAM_END, IRAM_END = 0x3FFE0000, 0x400A0000
 FIRST_DATA = range(0x3FFB4000, 0x3FFCA000, 4)
 """Ends of static data: below the smallest image, or 96 KB (as in the recorded firmware) and more."""

@@ -22,7 +22,8 @@ from tests.support.running_board import running_board
 
 CYCLES = 36
 QUIET_MS = 600_000
-"""Monitoring interval in ms; the monitor task writes logged statistics at that rate."""
+"""Monitoring interval in ms. While the monitor is running, the manager needs no short-lived task to write
+statistics."""
 
 
 @dataclass

@@ -74,7 +74,7 @@ def test_runtime_knows_every_fault_sent_to_it() -> None:
     known = set(re.findall(r'strcmp\(name, "(\w+)"\)', (FIRMWARE_DIR / "native/idf/faults.c").read_text()))
     sent = {line.split("=")[0] for name in FAULTS for line in firmware.lines_to_begin(name)}
     sent |= {line.split("=")[0] for line in firmware.lines_to_clear(FAULTS)}
-    sent |= {"sensor_used", "time_scale_milli", "run", "jump"}  # no faults
+    sent |= {"sensor_used", "time_scale_milli", "run", "jump"}  # requests that are not faults
     assert sent == known
     in_firmware = {name for name, fault in FAULTS.items() if fault.group == FIRMWARE}
     assert {name for name in FAULTS if firmware.lines_to_begin(name)} == in_firmware - {"no-psram"} | {
@@ -181,7 +181,7 @@ class Subject:
         return self.timers[seconds]
 
     def later(self, seconds: float) -> None:
-        """Action scheduled `seconds` after the request."""
+        """Runs the action that was scheduled for `seconds` after the request."""
         action = self.timers[seconds].action
         if action is not None:
             action()

@@ -128,7 +128,8 @@ ENDINGS = {
     "erased": bootlog.Restart(bootlog.RTCWDT_RTC_RESET, 1000.0),
     "bootloader_bit_flipped": bootlog.Halt(),
 }
-"""Outcome of the first boot. The emulator of the recordings has no watchdog that would end it."""
+"""Outcomes of the first boot that the recordings do not show: their emulator has no watchdog that would end the
+boot."""
 
 
 @pytest.mark.parametrize("name", DAMAGES)

@@ -31,7 +31,7 @@ def boards(tmp_path: Path) -> Iterator[Boards]:
 
 
 def starts(boards: Boards, resets: int) -> list[int]:
-    """Number of starts that the firmware reports after each of `resets` resets."""
+    """Boot count that the firmware reports after each of `resets` resets."""
     counts = []
     with Console(boards.url) as console:
         for _ in range(resets):

@@ -35,7 +35,7 @@ def recorded_lines(log: str) -> list[str]:
 
 
 def heap_lines(lines: list[str]) -> list[str]:
-    """Memory figures logged at a start."""
+    """Lines with the memory figures logged at boot."""
     pattern = r"[IWE] (heap_init: At |esp_psram: )"
     return [line for line in lines if re.match(pattern, line)]
 

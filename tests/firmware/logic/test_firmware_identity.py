@@ -66,6 +66,6 @@ def test_texts_that_must_be_escaped_arrive_whole_in_several(tmp_path: Path, lett
 
 @pytest.mark.parametrize("cause", RESET_REASONS)
 def test_reset_reason_has_its_name(tmp_path: Path, cause: int) -> None:
-    """On a board only some of the causes can be provoked."""
+    """Only some of the causes can be provoked on a board."""
     boot = assembled(boot_records(tmp_path, {}, rom_cause=cause))
     assert boot.data["reset_reason"] == RESET_REASONS[cause]

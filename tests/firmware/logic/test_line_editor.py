@@ -538,7 +538,7 @@ def test_tab_completes_inside_the_line() -> None:
 @unhurried
 @given(st.lists(key_presses, max_size=12), st.booleans())
 def test_harness_reads_the_whole_log_while_a_user_types(keys: list[bytes], answers: bool) -> None:
-    """Before a log line is written, the editor erases its row or ends it with a line end."""
+    """Before a log line is written, the editor erases its row or ends it with a newline."""
     typist = Typist(answers)
     expected = []
     for key in keys:

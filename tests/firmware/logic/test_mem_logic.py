@@ -354,7 +354,8 @@ HEAP_SIZES = {8: 15_072, 16: 113_840, 32: 4_194_304}
 
 
 def place(heaps: list[tuple[int, list[int]]], sizes: list[int], passes: Sequence[int] = (0,) * 4) -> Any:
-    """Heaps in the order of the walk: number of size classes, and sizes of the free blocks."""
+    """Placement of blocks in heaps, which are in the order of the walk: number of size classes, and sizes of the free
+    blocks."""
     blocks = new("mem_place_t *")
     for number, (classes, free) in enumerate(heaps):
         start = 0x3F000000 + number * 0x1000000

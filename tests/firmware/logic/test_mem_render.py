@@ -74,7 +74,7 @@ BOX = f"""\
 def render(
     snapshot: dict[str, Any], time_ms: int = 1879, color: bytes = b"", reset: bytes = b""
 ) -> list[str]:
-    """All lines without line ends; checks the length of each against the returned length and the limit."""
+    """All lines without their line endings; checks the length of each against the returned length and the limit."""
     kept = [new("memory_snapshot_t *", snapshot), new("char[]", color), new("char[]", reset)]
     box = new("mem_box_t *", {"snapshot": kept[0], "time_ms": time_ms, "color": kept[1], "reset": kept[2]})
     lines = []

@@ -161,7 +161,7 @@ def test_clean_windows_raise_nothing(shape: str, noise: int) -> None:
 
 
 def test_fall_of_the_past_is_forgotten() -> None:
-    """A slow fall that starts long after a transient low is announced before memory is that low again."""
+    """A slow fall starts long after a transient low. It is announced before memory is that low again."""
     windows = Windows()
     windows.add_all([CAMERA_FREE] * 40 + [70 * KB] * 3 + [CAMERA_FREE] * 70)
     falling = [CAMERA_FREE - 2 * KB * number for number in range(50)]

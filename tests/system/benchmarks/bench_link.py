@@ -158,7 +158,8 @@ def bench_stock(port: str, log: Path, count: int) -> list[float]:
 
 
 def stock_serial(port: str, queue: Any) -> StockSerial:
-    """pyserial's client does not wait until the server listens again after the former client."""
+    """Opens the stock serial service. Retries for 2 s, because pyserial's client does not wait until the server listens
+    again after the former client."""
     give_up = time.monotonic() + 2
     while True:
         try:

@@ -61,7 +61,7 @@ WHEN_OVER = ("power-cut-flashing", "power-cut-step")
 ROUND_MAX_S = 180.0
 """Seconds after which a round counts as hung; on an idle machine the slowest takes about 10 s."""
 LOOK_FOR_S, LOOK_EVERY_S = 2.0, 0.05
-"""Duration (s) and number of counts of the server's files and children; the lowest count is used."""
+"""Duration and interval (s) of repeated counts of the server's files and children; the lowest count is used."""
 SETTLE_S = 30.0
 """Timeout in seconds for the server to release the resources of closed clients, normally milliseconds."""
 TIME_SCALE = 5.0

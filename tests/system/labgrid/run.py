@@ -2,8 +2,8 @@
 
 `python -m tests.system.labgrid.run` (needs `make labgrid`) starts a coordinator, two exporters with two virtual boards
 each, and the runs: four at once, and each further one when the one before it waits. The table shows when each run had
-which board. The exit status is 1 unless all tests passed, no two runs had one board at a time, the runs had boards in
-the order of waiting, and all places are free at the end.
+which board. The exit status is 1 unless all tests passed, no two runs had the same board at a time, the runs got boards
+in the order of waiting, and all places are free at the end.
 """
 
 from __future__ import annotations

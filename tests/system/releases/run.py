@@ -42,7 +42,7 @@ PART = (
 
 @dataclass(frozen=True)
 class PlantedRegression:
-    """A change of the firmware, and the comparison's expected report."""
+    """A change to the firmware, and the report expected from the comparison."""
 
     defect: Defect
     expected: tuple[str, ...]

@@ -397,7 +397,7 @@ class Device(Console):
         return parse_answer(Adaptation, {**reply, "states": states}, "mem.adapt")
 
     def predict(self) -> Predictions:
-        """The predicted times when falling memory reaches its thresholds, and the memory and CPU time that predicting uses."""
+        """The predicted times when falling memory reaches its thresholds, and the memory and CPU time used for them."""
         reply = self.command("mem.predict")
         rows = tuple(parse_answer(Prediction, row, "mem.predict") for row in reply["predictions"])
         return parse_answer(Predictions, {**reply, "predictions": rows}, "mem.predict")

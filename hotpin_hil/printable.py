@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 def printable(text: str) -> str:
-    """Replace control characters, including terminal escapes, by text such as `\\x1b`; keeps newlines."""
+    """Replace non-printable characters, including terminal escapes, with text such as `\\x1b`. Newlines are kept."""
     if text.replace("\n", "").isprintable():
         return text
     return "".join(char if char.isprintable() or char == "\n" else repr(char)[1:-1] for char in text)

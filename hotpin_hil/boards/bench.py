@@ -165,7 +165,8 @@ def _board(path: Path, number: int, row: dict[str, Any]) -> BoardEntry:
         mac = normal_mac(row["mac"])
         if mac is None:
             raise UsageError(
-                f"{where}: mac = {row['mac']!r} is not a MAC", "hotpin-hil boards shows it: 24:0a:c4:00:00:01"
+                f"{where}: mac = {row['mac']!r} is not a MAC",
+                "write it as 24:0a:c4:00:00:01; hotpin-hil boards shows the board's MAC",
             )
     port = _port(where, row.get("port", _AUTO))
     if port is None and mac is None:

@@ -185,8 +185,7 @@ class BoardSession:
             worker: name of this process in file names.
 
         Raises:
-            BenchError: the board is unavailable.
-            TakenError: in a worker, another run has locked the board.
+            BenchError: the board is unavailable; TakenError: in a worker, another run has locked it.
         """
         options = self.options
         self.leases.join()

@@ -170,7 +170,7 @@ def _check_page(path: Path) -> None:
     if not is_page:
         raise UsageError(
             f"--html would overwrite {path}, which is not a page of an earlier analysis",
-            "name another file after --html, and the logs before it",
+            "give --html a separate file: hotpin-hil analyze LOG --html OUT.html",
         )
 
 

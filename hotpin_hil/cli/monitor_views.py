@@ -35,7 +35,7 @@ _STEPS = "▁▂▃▄▅▆▇█"
 
 
 class ConsoleView(RichLog):
-    """The lines of the console. It follows the newest line unless the user has scrolled up."""
+    """Shows the lines of the console. Follows the newest line unless the user has scrolled up."""
 
     can_focus = False
 

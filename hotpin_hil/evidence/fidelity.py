@@ -227,7 +227,7 @@ def read_runs(paths: Sequence[Path]) -> tuple[Run, ...]:
     """Read the runs in these folders or results.jsonl files.
 
     Raises:
-        UsageError: a run cannot be read or measured nothing.
+        UsageError: a run cannot be read, or it has no measurements.
     """
     runs = [Run("", read_results(find_run(path))) for path in paths]
     for path, run in zip(paths, runs, strict=True):

@@ -286,19 +286,19 @@ def _check(reason: Reason, where: str) -> None:
         except re.error as error:
             raise UsageError(f"{where}: {key} is not a regular expression: {error}") from error
     if (reason.of == ONLY) != bool(reason.only_on):
-        raise UsageError(f'{where}: only_on and of = "{ONLY}" require each other')
+        raise UsageError(f'{where}: `only_on` is required if `of = "{ONLY}"`, and allowed only then')
     if (reason.of == VERDICT) != bool(reason.because):
-        raise UsageError(f'{where}: because and of = "{VERDICT}" require each other')
+        raise UsageError(f'{where}: `because` is required if `of = "{VERDICT}"`, and allowed only then')
     if reason.follows not in ("", *_FOLLOWED):
         raise UsageError(f"{where}: follows {reason.follows!r} is not one of {', '.join(_FOLLOWED)}")
     if not isinstance(reason.differ_by, (int, float)) or isinstance(reason.differ_by, bool):
         raise UsageError(f"{where}: differ_by must be a number, not {reason.differ_by!r}")
     if (reason.follows or reason.differ_by) and reason.max_difference is None:
-        raise UsageError(f"{where}: {'follows' if reason.follows else 'differ_by'} needs max_difference")
+        raise UsageError(f"{where}: `{'follows' if reason.follows else 'differ_by'}` needs `max_difference`")
     if reason.multiple_of and (not reason.max_multiple or reason.max_difference is None):
-        raise UsageError(f"{where}: multiple_of needs max_multiple and max_difference")
+        raise UsageError(f"{where}: `multiple_of` needs `max_multiple` and `max_difference`")
     if reason.differ_by and not reason.boards:
-        raise UsageError(f"{where}: differ_by needs boards: the boards that have less")
+        raise UsageError(f"{where}: `differ_by` needs `boards`: the boards that have less")
     has_bound = any((reason.max_difference is not None, reason.max_ratio is not None, reason.match))
     if reason.of == VALUE and has_bound == bool(reason.unbounded):
         raise UsageError(

@@ -4,7 +4,7 @@ A line has a `kind`; a note or a log also has an `about`. Its JSON is `{"kind": 
 fields of its class, in their order and under their names (`class` for `klass`). schemas/results.schema.json describes
 the same format; a test compares the two.
 
-`file` is relative to the folder of results.jsonl if the file is inside it.
+The field `file` of a line is relative to the folder of results.jsonl if the file is inside it.
 """
 
 from __future__ import annotations

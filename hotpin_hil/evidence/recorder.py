@@ -149,8 +149,8 @@ class Recorder:
         foreign = [id_ for id_ in ids if id_ not in self.requirements]
         if foreign:
             raise ValueError(
-                f"{self.test} measures for {', '.join(foreign)} but is marked "
-                f"@pytest.mark.requirement({', '.join(map(repr, self.requirements))})"
+                f"{self.test}: measure(requirement=…) names {', '.join(foreign)}, but the test's requirement marker "
+                f"has {', '.join(self.requirements) or 'no ids'}"
             )
         return ids
 

@@ -334,7 +334,7 @@ def _shortened(log: _Log) -> _Log:
 def _longest_timeline(
     stories: Mapping[str, TestStory], defaults: Mapping[str, int], charts: dict[str, list[Chart]]
 ) -> list[Chart]:
-    """The timeline of the test with the most mode transitions: a summary of the product's day."""
+    """The timeline of the test with the most mode transitions, the test closest to everyday use."""
     story = max(stories.values(), key=lambda story: len(story.changes), default=None)
     timeline = timeline_of(story.boots, defaults) if story and story.changes else None
     if story is None or timeline is None:

@@ -29,7 +29,7 @@ Start = Callable[..., "subprocess.Popen[bytes]"]
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
-    """Start the monitor. A watchdog ends a hung monitor, so that the output of a failed test ends."""
+    """Start monitors. Each is killed after PATIENCE_S, so that a test that waits for its output ends."""
     started: list[subprocess.Popen[bytes]] = []
 
     def run(*arguments: str) -> subprocess.Popen[bytes]:

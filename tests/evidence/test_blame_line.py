@@ -165,7 +165,7 @@ def test_firmware_that_never_sends_a_valid_checksum_is_not_noise() -> None:
     "error", [AssertionError("free is 7"), MissingEvent("no event"), ValueError("odd")], ids=repr
 )
 def test_noise_excuses_only_missing_output(bench: Bench, error: Exception) -> None:
-    """Another task, not the serial line, causes a record that is overwritten or cut off."""
+    """A record that another task's output cut off is not noise and excuses nothing; a bad checksum is noise."""
     record = bench.firmware.record("!", {"event": "tts", "state": "end"})
     bench.firmware.output(record[:20] + bench.firmware.record("!", {"event": "tts", "state": "end"}))
     assert bench.verdict(error).verdict is Verdict.FAIL

@@ -419,7 +419,7 @@ esp_err_t telemetry_send(telemetry_record_t *r)
     state_manager_info_t info;
     state_manager_get(&info);
     if (info.last.err == ESP_OK && s_unfreed) {
-        fail("the change to %s mode is announced before its drivers' tasks are freed",
+        fail("the change to %s mode was announced before its drivers' tasks are freed",
              state_manager_name(info.last.to));
     }
     s_events++;
@@ -639,7 +639,7 @@ static void storm(unsigned seed, bool faults)
     for (int i = 0; i < 20; i++) {
         system_state_t to = any_mode();
         if (state_manager_request(to, FOREVER_MS) != ESP_OK) {
-            fail("after the storm %s mode is refused", state_manager_name(to));
+            fail("after the storm %s mode was refused", state_manager_name(to));
         }
         expect_state(to, "after the storm");
     }
@@ -658,7 +658,7 @@ static void coalescing(void)
     int starts = s_starts;
     for (int i = 0; i < 5; i++) {
         if (state_manager_request(SYSTEM_STATE_CAMERA_STANDBY, FOREVER_MS) != ESP_OK) {
-            fail("a duplicate request is refused");
+            fail("a duplicate request was refused");
         }
     }
     if (s_starts != starts) {
@@ -813,7 +813,7 @@ static void started(void)
 static void starting(void)
 {
     if (state_manager_request(SYSTEM_STATE_CAMERA_STANDBY, FOREVER_MS) != ESP_OK) {
-        fail("the first mode is refused");
+        fail("the first mode was refused");
     }
     s_main_ended = true;
     state_manager_request(SYSTEM_STATE_VOICE_ACTIVE, FOREVER_MS); /* handled after the first mode */

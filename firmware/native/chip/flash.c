@@ -34,7 +34,7 @@
 #define FLAG_READONLY 2u
 #define PARTITIONS_MAX (TABLE_BYTES / ENTRY_BYTES)
 #define SIZE_PARTITION_ITEM 52 /* item of ESP-IDF's partition list on the chip */
-#define SIZE_MMU_BLOCK 44      /* head and tail of the list of mapped pages, allocated at the first mapping */
+#define SIZE_MMU_BLOCK 44      /* each end of the list of mapped pages, allocated at the first mapping */
 #define SIZE_ITERATOR 20       /* iterator of a search in the partition list */
 #define LIST_STARTUP "partition list" /* name of the profile's startup line that holds the list's items */
 #define FLASH_ID 0x1640C8u

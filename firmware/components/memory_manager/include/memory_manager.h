@@ -191,7 +191,7 @@ typedef enum {
     MEMORY_ADVICE_DMA_PRESSURE,
     MEMORY_ADVICE_PSRAM_PRESSURE,
     MEMORY_ADVICE_INTERNAL_FRAGMENTED,
-    MEMORY_ADVICE_RESTART_AUDIO, //!< DMA memory is split by 40 % or more
+    MEMORY_ADVICE_RESTART_AUDIO, //!< DMA fragmentation is 40 % or more
     MEMORY_ADVICE_PSRAM_FRAGMENTED,
     MEMORY_ADVICE_KINDS_,
 } memory_advice_t;
@@ -204,10 +204,10 @@ typedef struct {
 typedef struct {
     uint32_t bytes_internal; //!< Sum of the following, except bytes_rtc
     uint32_t bytes_static;
-    uint32_t bytes_task; //!< Stack, control block and their headers; 0 unless the monitor task exists
+    uint32_t bytes_task; //!< Stack, control block and their headers; 0 if there is no monitor task
     uint32_t bytes_rtc;  //!< Snapshots and events, in RTC memory, which is not heap
     uint32_t stack_size;
-    uint32_t stack_unused;      //!< Bytes never used since the task started; 0 unless it exists
+    uint32_t stack_unused;      //!< Bytes never used since the task started; 0 if there is none
     uint32_t cpu_us_per_sample; //!< Mean time of a periodic sample with its threshold check
     uint32_t samples;
 } memory_self_t;

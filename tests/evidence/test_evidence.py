@@ -110,7 +110,7 @@ def test_recorder_keeps_requirements_apart() -> None:
 def test_recorder_refuses_foreign_requirements_and_missing_values() -> None:
     lines: list[Any] = []
     recorder = Recorder("t", ("A",), lines.append)
-    with pytest.raises(ValueError, match="marked"):
+    with pytest.raises(ValueError, match="marker"):
         recorder.measure("a", 1, exact=1, requirement="Z")
     with pytest.raises(TypeError, match="a number, a boolean or a string"):
         recorder.measure("a", None, exact=1)  # type: ignore[arg-type]

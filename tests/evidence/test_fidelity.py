@@ -386,16 +386,16 @@ def test_no_shipped_reason_explains_memory_of_the_same_map_without_a_bound() -> 
         ),
         (
             "[[reason]]\nid = 'a'\nclass = 'map'\ntext = 't'\nname = ['x']\nof = 'only'",
-            "only_on and of = ",
+            "`only_on` is required",
         ),
         (
             "[[reason]]\nid = 'a'\nclass = 'map'\ntext = 't'\nname = ['x']\nof = 'verdict'",
-            "because and of = ",
+            "`because` is required",
         ),
         ("[[reason]]\nid = 'a'\nclass = 'map'\ntext = 't'\nname = 'x'\nmax_ratio = 2", "name must be a list"),
         (
             "[[reason]]\nid = 'a'\nclass = 'map'\ntext = 't'\nname = ['x']\nmultiple_of = 4\nmax_difference = 1",
-            "multiple_of needs max_multiple",
+            "`multiple_of` needs",
         ),
         ("[[reason]]\nid = 'a'\nclass = 'map'\ntext = 't'\nwhy = 'x'", "unknown key why"),
         (

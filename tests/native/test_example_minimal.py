@@ -20,6 +20,9 @@ from tests.support.native_build import build_native
 EXAMPLE = FIRMWARE_DIR / "examples" / "minimal"
 BLOCK_BYTES = 4096 + 4
 """A block of the example's cache, with the heap's header."""
+ABSORBED_BYTES = 3 * 12
+"""What the blocks may take in addition: in each of the three heaps, the last block absorbs a rest that is too small for
+a block."""
 MONITOR_TASK_BYTES = 2408
 WARNING_BYTES = 50 * 1024
 """MEMORY_THRESHOLDS_DEFAULT"""
@@ -75,9 +78,10 @@ def test_boxes_show_the_memory_that_the_cache_takes_and_gives_back(output: Outpu
     full = output.box("Cache full")[cycle]
     blocks = int(re.findall(r"the cache has (\d+) blocks", output.text)[cycle])
     assert blocks > 40
-    assert empty.stats.internal_free - full.stats.internal_free == blocks * BLOCK_BYTES
+    taken = empty.stats.internal_free - full.stats.internal_free
+    assert 0 <= taken - blocks * BLOCK_BYTES <= ABSORBED_BYTES
     assert empty.delta["internal"] == -MONITOR_TASK_BYTES
-    assert full.delta["internal"] == -MONITOR_TASK_BYTES - blocks * BLOCK_BYTES
+    assert full.delta["internal"] == -MONITOR_TASK_BYTES - taken
     least = min(box.stats.total_free for box in output.box("Cache full")[: cycle + 1])
     assert full.stats.total_minimum_free == least
     assert empty_again.stats == replace(

@@ -350,7 +350,7 @@ def hold_in_order(heaps: Heaps, memory: Memory, sizes: Sequence[int]) -> int:
 
 
 def calls_of(device: Device, kind: str) -> list[dict[str, Any]]:
-    """Recorded calls of the `warning` callbacks or of the `recovered` callbacks."""
+    """Recorded calls to the `warning` callbacks or of the `recovered` callbacks."""
     return [call for call in device.callbacks()["calls"] if call["kind"] == kind]
 
 

@@ -180,7 +180,7 @@ def test_each_allocation_of_a_console_command_fails(device: Device, measure: Mea
 
 
 def calls_of(device: Device, operation: Operation, name: str) -> int:
-    """Calls of a function in an undisturbed run, at most CALLS_MAX."""
+    """Number of calls to a function in an undisturbed run, at most CALLS_MAX."""
     device.fail_call(name, nth=1_000_000)
     operation.run(device)
     seen = int(device.fail_call()["seen"])

@@ -1,7 +1,7 @@
 """Exceptions of the harness.
 
 The message of each error names the affected object, the problem and the remedy. Its class decides the verdict: a
-`BenchError` blocks a test, a `FirmwareError` fails it.
+`BenchError` makes a test BLOCKED, a `FirmwareError` makes it FAIL.
 """
 
 from __future__ import annotations

@@ -75,8 +75,8 @@ def blame(
 ) -> Finding:
     """Judge an exception: FAIL if the firmware is wrong, BLOCKED if the bench prevented the test.
 
-    A `BenchError` blocks the test wherever it was raised, even as a stated cause or as a member of a group. In set-up,
-    the tools' own errors and unexpected exceptions of fixtures also block the test. In the test itself, an unexpected
+    A `BenchError` means BLOCKED wherever it was raised, even as a stated cause or as a member of a group. In set-up,
+    the tools' own errors and unexpected exceptions of fixtures also mean BLOCKED. In the test itself, an unexpected
     exception fails the test, because the test most likely could not handle the firmware's reply. A missing reply, event
     or log line is the bench's fault if the board lost power during the test, or if the serial line corrupted bytes. A
     wrong value is always the firmware's fault.

@@ -78,7 +78,7 @@ def read_release(path: Path, label: str) -> Release:
         label: Name of the run in messages.
 
     Raises:
-        UsageError: The run cannot be read or measured nothing.
+        UsageError: The run cannot be read, or it has no measurements.
     """
     path = find_run(path)
     if path.is_file() and path.suffix == ".json":

@@ -176,8 +176,11 @@ def _csv(measured: list[MeasurementLine]) -> str:
 
 
 def _filter_containers(folder: Path, logger: AllureFileLogger, left_out: set[str]) -> Callable[[], None]:
-    """Replace Allure's logger by a logger that omits these fixtures unless they failed; returns a function that undoes
-    this."""
+    """Replace Allure's logger with a logger that omits these fixtures unless they failed.
+
+    Returns:
+        A function that undoes this.
+    """
 
     class Logger(AllureFileLogger):  # type: ignore[misc]
         @allure_commons.hookimpl  # type: ignore[untyped-decorator]

@@ -148,7 +148,7 @@ def test_lock_file_without_a_readable_holder_still_locks(tmp_path: Path, content
 
 @pytest.mark.parametrize("kind", ["link", "hard link", "pipe", "folder"])
 def test_lease_overwrites_no_file_of_another_name(tmp_path: Path, kind: str) -> None:
-    """In a shared folder, any user can replace the lock file by something else."""
+    """In a shared folder, any user can replace the lock file with something else."""
     folder = tmp_path / "leases"
     folder.mkdir()
     place, other = folder / "mac-00.lock", tmp_path / "precious"

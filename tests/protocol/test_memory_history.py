@@ -1,4 +1,4 @@
-"""The host reads the memory history: from a partition that Espressif's tool has made, and from the console."""
+"""The host reads the memory history from a partition by esp_idf_nvs_partition_gen, and from the console."""
 
 from __future__ import annotations
 

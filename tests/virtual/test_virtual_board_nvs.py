@@ -1,4 +1,4 @@
-"""NVS partition of a board with the firmware: read back through esptool, or written by Espressif's tool."""
+"""NVS partition of a board with the firmware: read back through esptool, or written by esp_idf_nvs_partition_gen."""
 
 from __future__ import annotations
 

@@ -126,7 +126,7 @@ static NOINLINE_ATTR void fill_sites(uint32_t levels, volatile uint32_t *calls)
     fill_sites(levels - 1, calls);
     fill_sites(levels - 1, calls);
     fill_sites(levels - 1, calls);
-    (*calls)++; /* keeps the compiler from replacing the last call by a jump */
+    (*calls)++; /* keeps the compiler from replacing the last call with a jump */
 }
 
 static esp_err_t mem_profile(const console_request_t *request, console_reply_t *reply)

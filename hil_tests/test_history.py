@@ -368,6 +368,24 @@ def test_interrupted_write_leaves_whole_rows(history: Device, supply: Supply, me
         assert pause_s < CUT_LAST_S, f"{cuts} of {CUTS} cuts came while rows were being written"
 
 
+def test_repeated_request_to_write_is_executed_once(history: Device, measure: Measure) -> None:
+    """Sends a request to write a row twice, as after a damaged reply. The board must repeat its reply and write one
+    row, so it must refuse a request whose reply could be too long to be stored."""
+    history.flash_history(last=0, write=BURST)
+    before = history.flash_history(last=0)
+    request = encode_request(REQUEST, HISTORY, {"store": "flash", "write": 1})
+    history.channel.send(2 * request)
+    history.barrier()
+    after = history.flash_history(last=0)
+    measure("rows written", after.newest - before.newest, exact=1, source="PROTOCOL.md §3")
+    for change in ({"write": 1}, {"erase": True}):
+        with pytest.raises(DeviceError) as info:
+            history.flash_history(last=1, **change)
+        measure(f"{change} with rows", info.value.err, exact="BAD_ARGUMENT", source="firmware/README.md")
+    kept = history.flash_history(last=0).newest - after.newest
+    measure("rows written by a refused request", kept, exact=0, source="refused")
+
+
 def test_a_day_of_rows_is_kept_and_wears_the_flash_as_stated(
     history: Device, dut: Any, tmp_path: Path, measure: Measure
 ) -> None:

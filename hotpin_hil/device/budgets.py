@@ -1,4 +1,4 @@
-"""Timeouts on the host's clock, in seconds; the only module with such numbers.
+"""Timeouts of the console client on the host's clock, in seconds.
 
 They are budgets, not delays: every wait ends as soon as its condition is true. The firmware's own limits are measured
 with the board's clock and do not depend on these.

@@ -89,7 +89,7 @@ class Device(Console):
         return self._restart("sys.reboot")
 
     def panic(self, kind: str) -> BoardInfo:
-        """Crash the firmware (abort, null, store, stack, wdt, heap, iram) and wait until it is ready again."""
+        """Crash the firmware (abort, null, store, stack, wdt, task_wdt, heap, iram) and wait until it has restarted."""
         return self._restart("sys.panic", kind=kind)
 
     def panic_at(self, kind: str, step: str) -> None:
@@ -228,9 +228,13 @@ class Device(Console):
         """A memory sample, taken now."""
         return parse_answer(MemoryStats, self.command("mem.stats"), "mem.stats")
 
-    def log(self, context: str) -> int:
-        """Log the statistics; returns how long the call blocked its task on the board, in µs."""
-        return int(self.command("mem.log", context=context)["held_us"])
+    def log(self, context: str, count: int | None = None) -> int:
+        """Log the statistics, or `count` times with the contexts "CONTEXT 1" to "CONTEXT N" in one command.
+
+        Returns:
+            How long a call blocked its task on the board at most, in µs.
+        """
+        return int(self.command("mem.log", context=context, count=count)["held_us"])
 
     def monitor(self, *, start: int | None = None, stop: bool = False) -> Monitor:
         """Start monitoring with an interval in ms, stop it, or read its state (no arguments)."""
@@ -424,7 +428,7 @@ class Device(Console):
         """Read the history in flash, after an optional change.
 
         Args:
-            last: number of rows to read (None: all).
+            last: number of rows to read (None: all; with `write` or `erase`: none).
             every_s: new time between rows, s.
             pause: stop or continue writing rows.
             write: number of rows to write now.

@@ -1,4 +1,4 @@
-"""Decides whether an exception is the firmware's fault (FAIL) or the bench's (BLOCKED); the only place that does."""
+"""Decides whether an exception is the firmware's fault (FAIL) or the bench's (BLOCKED)."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from hotpin_hil.errors import (
     HilError,
     HostError,
     PortError,
+    UsageError,
     WrongBoardError,
     host_remedy,
 )
@@ -110,6 +111,8 @@ def blame(
             return Finding(Verdict.BLOCKED, _first_line(cause), _REMEDIES[package], phase == SETUP)
     if isinstance(error, (AssertionError, FirmwareError)) or _is_verdict_of_a_test(error):
         return Finding(Verdict.FAIL, _first_line(error))
+    if isinstance(error, UsageError) and phase == CALL:  # for example a fault's name that does not exist
+        return Finding(Verdict.FAIL, _first_line(error.message), error.remedy)
     if isinstance(error, HilError):
         return Finding(Verdict.BLOCKED, _first_line(error.message), error.remedy)
     if phase == SETUP and _raised_by_a_tool(error):

@@ -1,4 +1,4 @@
-"""The fields of a memory sample; the only module on the host that knows their names, labels and units.
+"""The fields of a memory sample: the only list of their names, labels and units on the host.
 
 Records, boxes and reports derive from `MemoryStats`; the firmware defines the same list in one place.
 """

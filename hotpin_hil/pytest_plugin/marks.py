@@ -84,7 +84,7 @@ class SuiteMarks:
         kinds = {name for requirement in ids for name in self.requirements()[requirement].kinds}
         mark = item.get_closest_marker(BOARDS)
         missing = ""
-        if ids and wants_faults(item) and not self._board.can_fail_on_purpose:
+        if wants_faults(item) and not self._board.can_fail_on_purpose:
             missing = FAULTS_ARE_VIRTUAL
         elif mark is not None and kind.value not in mark.args:
             missing = f"needs {mark.kwargs['needs']}, which a {kind} board does not have"

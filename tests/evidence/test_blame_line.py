@@ -8,7 +8,8 @@ import pexpect
 import pytest
 
 from hotpin_hil.device import BoardReset, Device, MissingEvent, NoisyLine, NoReply
-from hotpin_hil.evidence.blame import CALL, Finding, blame
+from hotpin_hil.errors import UsageError
+from hotpin_hil.evidence.blame import CALL, SETUP, Finding, blame
 from hotpin_hil.evidence.model import Verdict
 from hotpin_hil.link.channel import Channel
 from tests.support.fake_firmware import FakeFirmware
@@ -172,6 +173,12 @@ def test_noise_excuses_only_missing_output(bench: Bench, error: Exception) -> No
     if not isinstance(error, MissingEvent):
         bench.firmware.output(flipped(record))
         assert bench.verdict(error).verdict is Verdict.FAIL
+
+
+@pytest.mark.parametrize(("phase", "verdict"), [(SETUP, Verdict.BLOCKED), (CALL, Verdict.FAIL)])
+def test_wrong_name_given_by_the_test_itself_is_an_error_of_the_suite(phase: str, verdict: Verdict) -> None:
+    finding = blame(UsageError("there is no fault 'nois'", "hotpin-hil board faults lists them"), phase)
+    assert (finding.verdict, finding.reason) == (verdict, "there is no fault 'nois'")
 
 
 def test_reason_is_no_longer_than_a_paragraph() -> None:

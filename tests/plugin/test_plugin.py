@@ -192,7 +192,8 @@ def test_fault_tests_are_listed_as_left_out_without_a_virtual_board(suite: Suite
     suite.run(
         "@pytest.fixture\ndef faults(): raise FirmwareError('set up')\n"
         "@requirement('AAA-01')\ndef test_cut(faults, dut): raise FirmwareError('ran')\n"
-        "@requirement('AAA-02')\ndef test_only(faults, dut): pass\n",
+        "@requirement('AAA-02')\ndef test_only(faults, dut): pass\n"
+        "def test_bare(faults, dut): raise FirmwareError('ran')\n",
         "hil_tests",
         "--port",
         "rfc2217://127.0.0.1:1",
@@ -201,7 +202,7 @@ def test_fault_tests_are_listed_as_left_out_without_a_virtual_board(suite: Suite
     verdicts = {
         line["test"].split("::")[1]: line["verdict"] for line in suite.lines if line["kind"] == "verdict"
     }
-    assert verdicts["test_cut"] == verdicts["test_only"] == "NOT APPLICABLE"
+    assert verdicts["test_cut"] == verdicts["test_only"] == verdicts["test_bare"] == "NOT APPLICABLE"
     assert suite.verdict("AAA-02") == "NOT APPLICABLE"
     assert (
         "AAA-01: test_cut was left out, because it injects faults, which needs a virtual board started by the harness"

@@ -67,9 +67,8 @@ static void add_row(console_reply_t *reply, const memory_history_row_t *row)
     telemetry_array_end(record);
 }
 
-static esp_err_t add_rows(const console_request_t *request, console_reply_t *reply)
+static esp_err_t add_rows(uint32_t left, console_reply_t *reply)
 {
-    uint32_t left = console_arg_u32(request, "last", MEMORY_HISTORY_ROWS_MAX);
     uint32_t before = 0;
     size_t count = 0;
     console_array_begin(reply, "fields");
@@ -121,6 +120,14 @@ static esp_err_t add_flash(const console_request_t *request, console_reply_t *re
     if (err != ESP_OK) {
         return console_fail(reply, err, "the history is not started");
     }
+    /* The reply with the rows may be too long to be stored, and then a repeated request would change the
+     * flash twice. */
+    bool changes_flash = console_arg(request, "write") != NULL || console_arg(request, "erase") != NULL;
+    uint32_t rows = console_arg_u32(request, "last", changes_flash ? 0 : MEMORY_HISTORY_ROWS_MAX);
+    if (changes_flash && rows > 0) {
+        return console_bad_argument(reply, "last", console_arg(request, "last"),
+                                    "read the rows with another request, not with write= or erase=");
+    }
     err = change(request, reply);
     if (err == ESP_OK) {
         err = memory_history_get_info(&info);
@@ -137,7 +144,7 @@ static esp_err_t add_flash(const console_request_t *request, console_reply_t *re
     console_u32(reply, "bytes_internal", info.bytes_internal);
     console_u32(reply, "stack_size", info.stack_size);
     console_u32(reply, "observe_us", info.observe_us);
-    return add_rows(request, reply);
+    return add_rows(rows, reply);
 }
 
 #else

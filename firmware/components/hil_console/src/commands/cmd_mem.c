@@ -3,6 +3,8 @@
  *
  * mem.*: the memory manager's API.
  */
+#include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "console.h"
@@ -93,9 +95,19 @@ static esp_err_t mem_free(const console_request_t *request, console_reply_t *rep
 
 static esp_err_t mem_log(const console_request_t *request, console_reply_t *reply)
 {
-    int64_t start_us = esp_timer_get_time();
-    esp_err_t err = memory_manager_log_stats(console_arg(request, "context"));
-    console_u32(reply, "held_us", (uint32_t)(esp_timer_get_time() - start_us));
+    const char *context = console_arg(request, "context");
+    uint32_t count = console_arg_u32(request, "count", 0);
+    uint32_t longest_us = 0;
+    esp_err_t err = ESP_OK;
+    for (uint32_t number = 1; (number == 1 || number <= count) && err == ESP_OK; number++) {
+        char numbered[MEMORY_CONTEXT_SIZE];
+        snprintf(numbered, sizeof(numbered), "%s %" PRIu32, context, number);
+        int64_t start_us = esp_timer_get_time();
+        err = memory_manager_log_stats(count > 0 ? numbered : context);
+        uint32_t held_us = (uint32_t)(esp_timer_get_time() - start_us);
+        longest_us = held_us > longest_us ? held_us : longest_us;
+    }
+    console_u32(reply, "held_us", longest_us);
     return err == ESP_OK ? err : fail_with(reply, err);
 }
 
@@ -327,7 +339,9 @@ static esp_err_t mem_self(const console_request_t *request, console_reply_t *rep
 static const console_command_t COMMANDS[] = {
     {"mem.stats", "", mem_stats, "memory now"},
     {"mem.free", "", mem_free, "free internal, DMA and PSRAM memory, from the three quick queries"},
-    {"mem.log", "context=TEXT", mem_log, "log the statistics; reports how long the caller was blocked"},
+    {"mem.log", "context=TEXT [count=N]", mem_log,
+     "log the statistics, or N times as 'TEXT 1' to 'TEXT N'; reports the longest time that a call blocked "
+     "its caller"},
     {"mem.monitor", "[start=N] [stop=1]", mem_monitor,
      "start (interval in ms) or stop monitoring; reports the state"},
     {"mem.thresholds", THRESHOLD_FIELDS(THRESHOLD_USAGE) "[default=1]", mem_thresholds,

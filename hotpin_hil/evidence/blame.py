@@ -132,7 +132,7 @@ def blame(
 
 
 def _excuse(error: BaseException, channel: Channel | None, noise: LineNoise | None) -> Finding | None:
-    """Return BLOCKED if the bench explains why something is missing; a panic is a better explanation.
+    """Return BLOCKED if the bench explains why something is missing; None if it does not, or if a panic does.
 
     A serial line without any valid record does not count as noisy, since the firmware may use another format.
     """
@@ -158,7 +158,7 @@ def _silence(error: NoReply, chip_answers: bool, host_fault: Callable[[], HostEr
     reason = _first_line(error.message)
     if chip_answers:
         return Finding(Verdict.FAIL, f"{reason}; the chip is alive: it answers a reset")
-    fault = host_fault()  # it may have arrived only during the reset
+    fault = host_fault()  # it may have been detected only during the reset
     if fault is not None:
         return Finding(Verdict.BLOCKED, f"{fault.message}; {reason}", fault.remedy)
     return Finding(
@@ -209,7 +209,7 @@ def _raised_by_a_tool(error: BaseException) -> bool:
 
 
 def _first_line(error: object) -> str:
-    """The first non-blank line; further lines of pexpect and assert are in the traceback."""
+    """The first non-blank line. The further lines of a pexpect or assert error are in the traceback."""
     lines = [line.strip() for line in str(error).splitlines()]
     line = next((line for line in lines if line), type(error).__name__)
     left_out = len(line) - REASON_MAX

@@ -68,7 +68,7 @@ def read_tree(
 
 
 def _hash_of_changes(folder: Path, diff: bytes, new_files: str) -> str:
-    """Start of the SHA-256 over the hash of the diff, and over name and hash of each new file; empty without changes.
+    """First digits of a SHA-256 over the diff's hash and the name and hash of each new file; empty without changes.
 
     build_commit.cmake computes the same for the firmware's folder.
     """

@@ -75,7 +75,7 @@ def blame(
 ) -> Finding:
     """Judge an exception: FAIL if the firmware is wrong, BLOCKED if the bench prevented the test.
 
-    A `BenchError` means BLOCKED wherever it was raised, even as a stated cause or as a member of a group. In set-up,
+    A `BenchError` means BLOCKED wherever it was raised, even as an explicit cause or as a member of a group. In set-up,
     the tools' own errors and unexpected exceptions of fixtures also mean BLOCKED. In the test itself, an unexpected
     exception fails the test, because the test most likely could not handle the firmware's reply. A missing reply, event
     or log line is the bench's fault if the board lost power during the test, or if the serial line corrupted bytes. A
@@ -170,7 +170,7 @@ def _silence(error: NoReply, chip_answers: bool, host_fault: Callable[[], HostEr
 
 
 def causes(error: BaseException) -> Iterator[BaseException]:
-    """The exception, its stated causes (`raise … from …`), and the members of groups."""
+    """The exception, its explicit causes (`raise … from …`), and the members of groups."""
     queue: list[BaseException] = [error]
     seen: set[int] = set()
     while queue:

@@ -36,7 +36,7 @@ _REF_NAMES = ("GITHUB_REF_NAME", "CI_COMMIT_REF_NAME", "BRANCH_NAME")
 def read_tree(
     folder: Path, paths: Sequence[str] = (".",), environment: Mapping[str, str] = os.environ
 ) -> Tree:
-    """Read the state of a checkout. Does not raise: if the state is unknown, the result has the reason.
+    """Read the state of a checkout. Never raises: if the state is unknown, `Tree.unknown` gives the reason.
 
     Args:
         folder: a folder of the checkout.

@@ -112,7 +112,7 @@ def read_line(row: Mapping[str, Any]) -> ResultsLine | None:
 
 
 def _keys(line: type[ResultsLine]) -> tuple[tuple[Field[Any], str], ...]:
-    """The fields of a line class, each with its JSON key; an empty key means the keys of a Moment."""
+    """The fields of a line class, each with its JSON key; an empty key stands for the four keys of a Moment."""
     if line not in _FOUND_KEYS:
         assert is_dataclass(line)
         _FOUND_KEYS[line] = tuple((part, part.metadata.get("key", part.name)) for part in fields(line))

@@ -119,7 +119,7 @@ def read_story(core: bytes) -> MemoryStory | None:
 
 
 def _segments(core: bytes) -> Iterator[bytes]:
-    """Memory in the dump."""
+    """The content of each memory region in the dump; empty if the dump is damaged."""
     from elftools.elf.elffile import ELFFile
 
     if not core.startswith(_ELF):

@@ -66,7 +66,7 @@ NOT_SHOWN = (Verdict.FAIL.value, Verdict.UNSET.value, Verdict.BLOCKED.value)
 
 @dataclass(frozen=True)
 class RequirementRow:
-    """A line of the requirement matrix."""
+    """One row of the requirement matrix."""
 
     id: str
     anchor: str
@@ -168,7 +168,7 @@ def collect(results: Results, qualification: Mapping[str, Any]) -> Content:
 
 
 def charts_of_test(lines: Iterable[ResultsLine], *, everything: bool) -> list[Chart]:
-    """Draw the charts of one test from its lines: only of its leak series, or all charts with `everything`."""
+    """Draw the charts of one test from its lines: all of them, or without `everything` only its leak series."""
     stories = read_stories(lines)
     found, _ = _leaks(stories.values(), {})
     if everything:

@@ -62,7 +62,7 @@ _SHOWN = {
 
 
 def _filters(content: Content) -> list[tuple[str, str, int, list[str]]]:
-    """Anchor, name, number of rows, and hidden verdicts of each choice of the filter."""
+    """For each option of the matrix filter: anchor, name, number of rows, and the verdicts that it hides."""
     words = [row.entry["verdict"] for row in content.matrix]
     return [
         (

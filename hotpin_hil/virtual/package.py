@@ -104,7 +104,7 @@ def package(
     if partition.flash_needed(partitions) > flash_bytes:
         raise UsageError(
             f"{partitions_file.name} needs {partition.flash_needed(partitions)} bytes of flash, "
-            f"there are {flash_bytes}",
+            f"but there are {flash_bytes}",
             "shrink a partition",
         )
     app_file = f"{project}.bin"

@@ -142,7 +142,7 @@ class Faults:
         runs, size = self._board.runs, self._board.flash_bytes
         if name == "bad-flash" and int(arguments["at"]) >= size:
             raise UsageError(
-                f"fault bad-flash: at {arguments['at']} is outside the flash", f"the flash has {size} bytes"
+                f"fault bad-flash: `at` {arguments['at']} is outside the flash", f"the flash has {size} bytes"
             )
         if name == "power-cut-step":
             step = str(arguments["step"])

@@ -40,7 +40,7 @@ from hotpin_hil.evidence.run_figures import RunFigure, Topic, difference
 BANDS_FILE = Path(__file__).parent / "run_to_run.toml"
 
 NO_BAND = "no scatter: it is the same in every run of one build"
-"""Reason text for a difference without a band."""
+"""Text for a difference that no band covers."""
 
 
 @dataclass(frozen=True)

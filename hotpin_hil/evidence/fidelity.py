@@ -49,8 +49,8 @@ NVS_NAMESPACE_BYTES = 28
 NVS_NAMESPACES = 2
 """Namespaces that the firmware uses: its boot count and its history."""
 DRIVER_BLOCKS, DRIVER_BYTES = 4, 364
-"""Blocks of the camera's driver that QEMU builds, which simulate the camera, do not have: GPIO's interrupt service (320
-bytes: 40 pins) and its interrupt (12, 16 and 16)."""
+"""Number and bytes of the blocks that the camera driver allocates, except in QEMU builds, which simulate the camera:
+GPIO's interrupt service (320 bytes: 40 pins) and its interrupt (12, 16 and 16)."""
 QEMU = "qemu"
 HEADER_BYTES = 4
 """Overhead of a block in the chip's heaps."""

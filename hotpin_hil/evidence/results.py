@@ -188,7 +188,7 @@ class Results:
     cut: int = 0
     """Number of lines that were lost because their writer was killed while writing."""
     unreadable: list[str] = field(default_factory=list)
-    """A text for each line that no run writes, such as "line 5: not JSON: ..."."""
+    """A text for each invalid line, such as "line 5: not JSON: ..."."""
     contradictions: list[str] = field(default_factory=list)
     """A text for each line that contradicts another line, or itself."""
     waivers: Waivers = field(init=False, repr=False)

@@ -471,7 +471,7 @@ class Pool:
     heap_used: int
     refused: int
     misused: int
-    """Frees of anything but a block in use."""
+    """Calls that freed anything but a block in use."""
     bytes: int
 
 

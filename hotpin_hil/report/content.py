@@ -350,7 +350,7 @@ def _longest_timeline(
 
 
 def _overviews(stories: Iterable[TestStory], defaults: Mapping[str, int]) -> list[Chart]:
-    """One timeline per boot. Boards with the most boots come first."""
+    """One timeline per board, with its boots one after the other; the boards with the most boots."""
     boards: dict[str, list[BootStory]] = {}
     for story in stories:
         for boot in story.boots:

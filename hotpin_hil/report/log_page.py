@@ -250,7 +250,7 @@ def _complaints(analysis: LogAnalysis) -> Table:
 
 
 def _changes(difference: LogDifference) -> Table:
-    """Differences in complaints and in the lowest memory."""
+    """Differences in the number of errors and warnings, and in the lowest memory."""
     rows = [
         (
             f"{'errors' if change.level == 'E' else 'warnings'} of {shorten(change.tag, 40)}",

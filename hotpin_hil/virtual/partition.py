@@ -100,7 +100,7 @@ def parse_binary(table: bytes) -> Iterator[Partition]:
 
 
 def flash_needed(partitions: list[Partition]) -> int:
-    """Bytes of flash the table spans."""
+    """Bytes of flash up to the end of the last partition."""
     return max((p.offset + p.size for p in partitions), default=TABLE_OFFSET + TABLE_SECTOR)
 
 

@@ -82,7 +82,7 @@ class StartupBlocks:
 
 @dataclass(frozen=True)
 class BoardProfile:
-    """One kind of board. `revision` is 301 for v3.1. The virtual board only echoes `costs`."""
+    """One kind of board. `revision` is 301 for v3.1. `costs` are constants that the virtual board only echoes."""
 
     name: str
     chip: str

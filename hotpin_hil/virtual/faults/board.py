@@ -105,7 +105,7 @@ class Faults:
         """Start a fault; the same seed gives the same random choices.
 
         Raises:
-            UsageError: The fault or an argument is not in the table, or has no effect in the board's current state.
+            UsageError: The fault or an argument is unknown or invalid, or would have no effect in the board's state.
         """
         arguments = find(name).parse(given)
         self._check(name, arguments)

@@ -51,7 +51,7 @@ REASON_MAX = 2_000
 
 @dataclass(frozen=True)
 class Finding:
-    """The verdict on an exception."""
+    """The verdict on an exception, with its reason and a remedy."""
 
     verdict: Verdict
     reason: str

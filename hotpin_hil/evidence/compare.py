@@ -45,7 +45,7 @@ NO_BAND = "no scatter: it is the same in every run of one build"
 
 @dataclass(frozen=True)
 class ReleaseComparison:
-    """The result of a comparison."""
+    """The changes from a base to a candidate, and how many pairs of values were compared."""
 
     bases: tuple[Release, ...]
     candidate: Release
@@ -59,12 +59,12 @@ class ReleaseComparison:
     """What was not compared, and conditions that differ."""
 
     def of(self, effect: Effect) -> list[ReleaseChange]:
-        """The changes with this effect."""
+        """The changes with this effect, in the order of SUBJECTS."""
         return [change for change in self.changes if change.effect is effect]
 
     @cached_property
     def regressions(self) -> list[ReleaseChange]:
-        """The changes for the worse."""
+        """The changes for the worse, in the order of SUBJECTS."""
         return self.of(Effect.REGRESSION)
 
     def verdict(self, subject: str, *, fails: bool) -> Verdict:

@@ -200,7 +200,7 @@ class MeasurementRow:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The result of a comparison."""
+    """All measurements of the compared runs side by side, and the differences between the runs."""
 
     runs: tuple[Run, ...]
     rows: list[MeasurementRow]

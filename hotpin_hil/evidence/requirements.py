@@ -17,7 +17,7 @@ _KEYS = {"id", "text", "source", "priority", "kinds", "pending"}
 
 @dataclass(frozen=True)
 class Requirement:
-    """One requirement."""
+    """One row of requirements.toml."""
 
     id: str
     text: str

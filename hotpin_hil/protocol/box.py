@@ -155,7 +155,7 @@ def parse(lines: Iterable[LogLine]) -> Box:
     lines = tuple(lines)
     texts = [line.text for line in lines]
     if len(texts) != len(_BLANK):
-        raise BoxError(f"a box has {len(_BLANK)} lines, this one has {len(texts)}")
+        raise BoxError(f"a box has {len(_BLANK)} lines, but this one has {len(texts)}")
     if not texts[1].startswith(TITLE):
         raise BoxError(f"line 2: expected {TITLE + '…'!r}, got {texts[1]!r}")
     figures = []

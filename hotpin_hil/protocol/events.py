@@ -39,7 +39,7 @@ class BootStarted(LogEvent):
     cause: str = ""
     """The ROM's name of the reset ("POWERON_RESET"); empty without a readable banner."""
     code: int | None = None
-    """The ROM's code of the reset."""
+    """The ROM's reset code; None without a readable banner."""
     mode: str = ""
     """"SPI_FAST_FLASH_BOOT", "DOWNLOAD_BOOT", …; empty without a banner."""
     is_first: bool = False

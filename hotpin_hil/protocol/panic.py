@@ -222,7 +222,7 @@ class CoreDumpLines:
 
     @property
     def is_too_long(self) -> bool:
-        """Whether lines were dropped."""
+        """Whether the dump is longer than CORE_DUMP_CHARS_MAX, so that its lines are not kept."""
         return self._chars > CORE_DUMP_CHARS_MAX
 
     def add(self, text: str) -> None:

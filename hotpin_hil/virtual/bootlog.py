@@ -233,7 +233,7 @@ def _second_stage(flash: Flash, uart: _Uart, cause: int, revision: int) -> RunAp
     uart.info("boot.esp32", f"SPI Flash Size : {_FLASH_SIZES.get(header.spi_size_speed & 0xF0, '2MB')}")
     if cause in _WATCHDOG_RESETS:
         uart.warn("boot.esp32", "PRO CPU has been reset by WDT")
-        # A host process has no trace port: both addresses are given as zero.
+        # A host process has no trace port, so both addresses are printed as zero.
         uart.warn("boot.esp32", "WDT rst info: PRO CPU PC=0x0")
         uart.warn("boot.esp32", "WDT rst info: APP CPU PC=0x0")
     uart.info("boot", "Enabling RNG early entropy source...")

@@ -182,7 +182,7 @@ class BoardControl:
     """Client of a board's control socket; it opens one connection per request.
 
     Raises:
-        UsageError: The board refuses the request.
+        UsageError: The board rejected the request.
         HostError: The process of the board is suspended, or this process has no file handles left.
         NotRunning: No process serves the board.
     """

@@ -97,7 +97,7 @@ def package(
     app_partition = _app_partition(partitions, partitions_file.name)
     if len(app) > app_partition.size:
         raise BuildError(
-            f"the app image has {len(app)} bytes, partition {app_partition.name!r} only {app_partition.size}",
+            f"the app image has {len(app)} bytes, but partition {app_partition.name!r} only {app_partition.size}",
             f"enlarge it in {partitions_file.name}",
         )
     flash_bytes = int(settings.size.removesuffix("MB")) * 0x100000

@@ -49,7 +49,7 @@ class Partition:
     flags: int = 0
 
     def to_binary(self) -> bytes:
-        """The 32 bytes in flash."""
+        """The entry as it is in flash, 32 bytes."""
         return ENTRY.pack(
             ENTRY_MAGIC, self.type, self.subtype, self.offset, self.size, self.name.encode(), self.flags
         )

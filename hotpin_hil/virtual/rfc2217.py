@@ -37,7 +37,7 @@ _RECEIVE = 64 * 1024
 
 
 class SerialPort(Protocol):
-    """The board's side of the port."""
+    """What the server calls on the board behind the port."""
 
     def opened(self) -> None: ...
     def closed(self) -> None: ...
@@ -127,7 +127,7 @@ class Server:
             self._connection.hung = hung
 
     def close(self) -> None:
-        """Release the port."""
+        """Disconnect the client without notifying the board, and release the port number."""
         self._stop_listening()
         if self._connection is not None:
             connection, self._connection = self._connection, None

@@ -48,7 +48,7 @@ def main_start(args: argparse.Namespace) -> int:
     """
     if sys.platform != "linux":
         raise UsageError(
-            f"the virtual board needs Linux, this is {sys.platform}",
+            f"the virtual board needs Linux, but this is {sys.platform}",
             "attach a real board, or run in a Linux container",
         )
     with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C before the signal handlers are installed

@@ -1,6 +1,6 @@
 """`python -m hotpin_hil`, the same as `hotpin-hil`.
 
-Imports inside `main`, so that Ctrl-C during start-up prints no traceback.
+The imports are inside `main` so that Ctrl-C during start-up prints no traceback.
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""Names of Python 3.11's standard library that Python 3.10 does not have: tomllib, StrEnum."""
+"""tomllib and StrEnum, which Python 3.10's standard library does not have."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ _HOST_REMEDIES = {
 
 
 def host_remedy(error: BaseException | None) -> str:
-    """The remedy of an OSError that means a shortage on this machine; empty for any other error."""
+    """The remedy for an OSError that this machine causes, such as a full disk; empty for any other error."""
     return _HOST_REMEDIES.get(error.errno or 0, "") if isinstance(error, OSError) else ""
 
 
@@ -70,7 +70,7 @@ class WrongBoardError(BenchError):
 
 
 class HostError(BenchError):
-    """This machine is short of a resource, or ended or stopped a process of the bench."""
+    """This machine ran short of a resource, or a process of the bench was killed or suspended on it."""
 
 
 class BuildError(BenchError):

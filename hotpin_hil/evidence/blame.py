@@ -52,7 +52,7 @@ REASON_MAX = 2_000
 
 @dataclass(frozen=True)
 class Finding:
-    """The verdict on an exception."""
+    """The verdict on an exception, with its reason and a remedy."""
 
     verdict: Verdict
     reason: str
@@ -76,7 +76,7 @@ def blame(
 ) -> Finding:
     """Judge an exception: FAIL if the firmware is wrong, BLOCKED if the bench prevented the test.
 
-    A `BenchError` means BLOCKED wherever it was raised, even as a stated cause or as a member of a group. In set-up,
+    A `BenchError` means BLOCKED wherever it was raised, even as an explicit cause or as a member of a group. In set-up,
     the tools' own errors and unexpected exceptions of fixtures also mean BLOCKED. In the test itself, an unexpected
     exception fails the test, because the test most likely could not handle the firmware's reply. A missing reply, event
     or log line is the bench's fault if the board lost power during the test, or if the serial line corrupted bytes. A
@@ -135,7 +135,7 @@ def blame(
 
 
 def _excuse(error: BaseException, channel: Channel | None, noise: LineNoise | None) -> Finding | None:
-    """Return BLOCKED if the bench explains why something is missing; a panic is a better explanation.
+    """Return BLOCKED if the bench explains why something is missing; None if it does not, or if a panic does.
 
     A serial line without any valid record does not count as noisy, since the firmware may use another format.
     """
@@ -161,7 +161,7 @@ def _silence(error: NoReply, chip_answers: bool, host_fault: Callable[[], HostEr
     reason = _first_line(error.message)
     if chip_answers:
         return Finding(Verdict.FAIL, f"{reason}; the chip is alive: it answers a reset")
-    fault = host_fault()  # it may have arrived only during the reset
+    fault = host_fault()  # it may have been detected only during the reset
     if fault is not None:
         return Finding(Verdict.BLOCKED, f"{fault.message}; {reason}", fault.remedy)
     return Finding(
@@ -173,7 +173,7 @@ def _silence(error: NoReply, chip_answers: bool, host_fault: Callable[[], HostEr
 
 
 def causes(error: BaseException) -> Iterator[BaseException]:
-    """The exception, its stated causes (`raise … from …`), and the members of groups."""
+    """The exception, its explicit causes (`raise … from …`), and the members of groups."""
     queue: list[BaseException] = [error]
     seen: set[int] = set()
     while queue:
@@ -212,7 +212,7 @@ def _raised_by_a_tool(error: BaseException) -> bool:
 
 
 def _first_line(error: object) -> str:
-    """The first non-blank line; further lines of pexpect and assert are in the traceback."""
+    """The first non-blank line. The further lines of a pexpect or assert error are in the traceback."""
     lines = [line.strip() for line in str(error).splitlines()]
     line = next((line for line in lines if line), type(error).__name__)
     left_out = len(line) - REASON_MAX

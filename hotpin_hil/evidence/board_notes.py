@@ -18,7 +18,7 @@ REGIONS = "heap.regions"
 RESOURCES = "sys.resources"
 """Only the heaps' blocks in a test's first reply to this command are stored."""
 COMMANDS = (*KEPT_REPLIES, HISTORY, REGIONS, RESOURCES)
-"""Commands whose replies the results may have."""
+"""Commands whose replies may be in the results."""
 
 _MODE_EVENT = "mode"
 _ENVELOPE = frozenset(("t", "b", "n", "event", "more", "part_of"))

@@ -40,12 +40,12 @@ from hotpin_hil.evidence.run_figures import RunFigure, Topic, difference
 BANDS_FILE = Path(__file__).parent / "run_to_run.toml"
 
 NO_BAND = "no scatter: it is the same in every run of one build"
-"""Reason text for a difference without a band."""
+"""Text for a difference that no band covers."""
 
 
 @dataclass(frozen=True)
 class ReleaseComparison:
-    """The result of a comparison."""
+    """The changes from a base to a candidate, and how many pairs of values were compared."""
 
     bases: tuple[Release, ...]
     candidate: Release
@@ -59,20 +59,20 @@ class ReleaseComparison:
     """What was not compared, and conditions that differ."""
 
     def of(self, effect: Effect) -> list[ReleaseChange]:
-        """The changes with this effect."""
+        """The changes with this effect, in the order of SUBJECTS."""
         return [change for change in self.changes if change.effect is effect]
 
     @cached_property
     def regressions(self) -> list[ReleaseChange]:
-        """The changes for the worse."""
+        """The changes for the worse, in the order of SUBJECTS."""
         return self.of(Effect.REGRESSION)
 
     def verdict(self, subject: str, *, fails: bool) -> Verdict:
-        """The verdict on one of SUBJECTS.
+        """The verdict on one subject of the comparison.
 
         Args:
-            subject: The subject, one of SUBJECTS.
-            fails: Whether a regression is FAIL instead of MARGINAL, which passes and is listed.
+            subject: One of SUBJECTS.
+            fails: Whether a regression gives FAIL. If not, it gives MARGINAL: it is listed, but passes.
 
         Returns:
             PASS, MARGINAL or FAIL; NOT APPLICABLE if nothing was compared.
@@ -96,7 +96,7 @@ def compare_releases(bases: Sequence[Release], candidate: Release) -> ReleaseCom
         candidate: The run to compare with them.
 
     Raises:
-        UsageError: The runs used several kinds of board, or the bases several builds.
+        UsageError: The runs used different kinds of board, or the bases tested different builds.
     """
     check_bases(bases, candidate.run.kind)
     base = bases[0]
@@ -113,10 +113,10 @@ def compare_releases(bases: Sequence[Release], candidate: Release) -> ReleaseCom
 
 
 def check_bases(bases: Sequence[Release], kind: str) -> None:
-    """Make sure that the bases used this kind of board, and tested one build.
+    """Check that the bases used this kind of board, and all tested the same build.
 
     Raises:
-        UsageError: The bases used another kind of board, or tested several builds.
+        UsageError: A base used another kind of board, or the bases tested different builds.
     """
     for base in bases:
         if base.run.kind != kind:
@@ -129,7 +129,7 @@ def check_bases(bases: Sequence[Release], kind: str) -> None:
             raise UsageError(
                 f"the runs {bases[0].results.run.run[:8]} and {base.results.run.run[:8]} of the base tested different "
                 f"builds: {builds}",
-                "repeat the run of one build, since only such runs show what varies from run to run",
+                "give runs of one build: only they show what varies from run to run",
             )
 
 
@@ -138,7 +138,7 @@ def _notes(bases: Sequence[Release], candidate: Release) -> Iterator[str]:
         if not release.has_notes:
             yield (
                 f"the {release.run.label} is a qualification.json, which has no memory per mode, transitions, "
-                "ledgers and leaks: compare the folders of the runs to see them"
+                "ledgers or leaks; to compare these too, give the folders of the runs"
             )
     if candidate.is_part:
         yield "the candidate ran only a part of the suite: tests that it left out are not listed"
@@ -205,7 +205,7 @@ class _Figures:
             self.within[base.topic.value] += 1
 
     def _one(self, base: RunFigure | None, candidate: RunFigure | None) -> Iterator[ReleaseChange]:
-        """A new or missing step or section, if the other run has others in the same place."""
+        """A step or section that only one run has, if the other run has other ones in the same place."""
         figure = base or candidate
         assert figure is not None
         others = self._candidate.figures if base else self._base.figures
@@ -215,7 +215,7 @@ class _Figures:
             yield figure_change(figure, values, None, f"only the {'base' if base else 'candidate'} has it")
 
     def _exceeded(self, base: RunFigure, candidate: RunFigure, value: float, change: float) -> str:
-        """Why a figure is outside its bands; empty if it is not."""
+        """Why a figure is outside its bands; empty if it is within them."""
         repeats = [release.figures[base.key] for release in self._repeats if base.key in release.figures]
         if base.topic is Topic.LEAK:
             return _leak_exceeds([base, *repeats], candidate)
@@ -317,7 +317,7 @@ class _Measurements:
         return base, candidate
 
     def _is_repeated(self, found: RunDifference, key: Key) -> bool:
-        """Whether the runs of the base differ among themselves in the same way, or by as much."""
+        """Whether the difference is mere scatter: the runs of the base differ in the same way, or by as much."""
         lines = [
             run.measurements.get(key)
             for run, tests in zip(self._bases, self._tests[:-1], strict=True)
@@ -335,7 +335,7 @@ class _Measurements:
 
 
 def _moves_along(base: MeasurementLine, candidate: MeasurementLine) -> bool:
-    """Whether a limit moved with its value, because a test computed it from a reading: the margin is the same."""
+    """Whether a limit moved with its value, at the same margin, because the test computes it from a reading."""
     return base.margin == candidate.margin and base.value != candidate.value
 
 

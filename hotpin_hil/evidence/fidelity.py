@@ -49,8 +49,8 @@ NVS_NAMESPACE_BYTES = 28
 NVS_NAMESPACES = 2
 """Namespaces that the firmware uses: its boot count and its history."""
 DRIVER_BLOCKS, DRIVER_BYTES = 4, 364
-"""Blocks of the camera's driver that QEMU builds, which simulate the camera, do not have: GPIO's interrupt service (320
-bytes: 40 pins) and its interrupt (12, 16 and 16)."""
+"""Number and bytes of the blocks that the camera driver allocates, except in QEMU builds, which simulate the camera:
+GPIO's interrupt service (320 bytes: 40 pins) and its interrupt (12, 16 and 16)."""
 QEMU = "qemu"
 HEADER_BYTES = 4
 """Overhead of a block in the chip's heaps."""
@@ -59,7 +59,7 @@ RESTS_OF_HOLES = 24
 is too small for a block, the allocator hands out the whole hole."""
 
 UNMATCHED = "no reason in fidelity.toml matches it"
-"""Reason text for a difference without a row."""
+"""Text for a difference that no row matches."""
 
 Key = tuple[str, str, int]
 """Test, measurement name without figures, and index among the test's measurements with that name."""
@@ -136,7 +136,7 @@ class Run:
 
     @cached_property
     def heaps_at_start(self) -> dict[str, tuple[int, int]]:
-        """Test -> number and bytes of the blocks of all heaps at its start."""
+        """Test -> number of used blocks in all heaps, and their bytes, at the start of the test."""
         found: dict[str, tuple[int, int]] = {}
         for note in self.results.of(ReplyNote):
             if note.command == RESOURCES:
@@ -200,7 +200,7 @@ class MeasurementRow:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The result of a comparison."""
+    """All measurements of the compared runs side by side, and the differences between the runs."""
 
     runs: tuple[Run, ...]
     rows: list[MeasurementRow]
@@ -209,17 +209,17 @@ class Comparison:
 
     @property
     def explained(self) -> list[RunDifference]:
-        """The differences with a reason."""
+        """The differences that a row of fidelity.toml, or the other board's NOT APPLICABLE verdict, explains."""
         return [difference for difference in self.differences if difference.explained]
 
     @property
     def unexplained(self) -> list[RunDifference]:
-        """The differences without a reason."""
+        """The differences that nothing explains."""
         return [difference for difference in self.differences if not difference.explained]
 
     @property
     def equal(self) -> int:
-        """Number of measurements that all runs have with equal values."""
+        """Number of measurements with the same value in all runs."""
         return sum(row.values.count(row.values[0]) == len(row.values) for row in self.rows)
 
 
@@ -227,14 +227,14 @@ def read_runs(paths: Sequence[Path]) -> tuple[Run, ...]:
     """Read the runs in these folders or results.jsonl files.
 
     Raises:
-        UsageError: a run cannot be read, or it has no measurements.
+        UsageError: a run cannot be read, or has no measurements.
     """
     runs = [Run("", read_results(find_run(path))) for path in paths]
     for path, run in zip(paths, runs, strict=True):
         if run.results.unreadable:
             raise UsageError(f"{path}, {run.results.unreadable[0]}", "restore the results, or repeat the run")
         if not run.measurements:
-            raise UsageError(f"{path} has no measurement", "name the folder of a completed run")
+            raise UsageError(f"{path} has no measurements", "name the folder of a completed run")
     kinds = Counter(run.kind for run in runs)
     seen: Counter[str] = Counter()
     named = []
@@ -348,7 +348,7 @@ class _Pair:
         return reason.exceeds(left, right, shift)
 
     def _at_start(self, test: str) -> dict[str, int]:
-        """What the right board has more at the test's start, by value of `follows`.
+        """How much more the right board has at the test's start: a number for each value of `follows`.
 
         Empty if the heaps are unknown, or differ by blocks other than those of NVS and of a simulated driver.
         """

@@ -63,14 +63,14 @@ _FOLLOWED = {
 
 @dataclass(frozen=True)
 class Reason:
-    """One row of fidelity.toml. It explains a difference if its patterns match and its bounds are kept."""
+    """One row of fidelity.toml. It explains a difference that matches its patterns and is within its bounds."""
 
     id: str
     klass: str
     text: str
     of: str = VALUE
     boards: tuple[str, ...] = ()
-    """At least one of the two runs must be on one of these kinds of board; empty: any."""
+    """At least one of the two runs must be on one of these kinds of board; if empty, any kind will do."""
     only_on: tuple[str, ...] = ()
     """For `only`: the kinds of board that have the measurement."""
     other_map: bool = False
@@ -112,7 +112,7 @@ class Reason:
         """Describe why two values are outside the bounds; empty if they are within.
 
         Args:
-            left: value of the run on a kind of `boards`, if only one run is.
+            left: value of the run on one of the kinds in `boards`, if only one of the runs is.
             right: value of the other run.
             shift: the difference that `follows` names, right minus left; None if unknown.
         """
@@ -188,7 +188,7 @@ def _ratio(value: float, other: float) -> float:
 
 
 def load_reasons(path: Path = REASONS_FILE) -> tuple[Reason, ...]:
-    """Read and check the file.
+    """Read and check a file of reasons.
 
     Raises:
         UsageError: the file cannot be read or a row is wrong; the message names row, key and value.
@@ -211,13 +211,13 @@ def _reason(table: Mapping[str, Any], where: str) -> Reason:
     def text(key: str, default: str = "") -> str:
         value = table.get(key, default)
         if not isinstance(value, str) or (key in table and not value):
-            raise UsageError(f"{where}: {key} must be a non-empty string, got {value!r}")
+            raise UsageError(f"{where}: `{key}` must be a non-empty string, but is {value!r}")
         return value
 
     def texts(key: str) -> tuple[str, ...]:
         value = table.get(key, [])
         if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-            raise UsageError(f"{where}: {key} must be a list of strings, got {value!r}")
+            raise UsageError(f"{where}: `{key}` must be a list of strings, but is {value!r}")
         return tuple(value)
 
     def number(key: str) -> float | None:
@@ -225,21 +225,21 @@ def _reason(table: Mapping[str, Any], where: str) -> Reason:
         if value is not None and (
             not isinstance(value, (int, float)) or isinstance(value, bool) or value < 0
         ):
-            raise UsageError(f"{where}: {key} must be a number of at least 0, not {value!r}")
+            raise UsageError(f"{where}: `{key}` must be a number, at least 0, but is {value!r}")
         return value
 
     def whole(key: str) -> int:
         value = table.get(key, 0)
         if not isinstance(value, int) or isinstance(value, bool) or (key in table and value < 1):
-            raise UsageError(f"{where}: {key} must be a whole number of at least 1, not {value!r}")
+            raise UsageError(f"{where}: `{key}` must be a whole number, at least 1, but is {value!r}")
         return value
 
     for key in ("id", "class", "text"):
         if key not in table:
-            raise UsageError(f"{where}: {key} is missing")
+            raise UsageError(f"{where}: `{key}` is missing")
     for key in ("other_map", "other_nvs", "every_run"):
         if not isinstance(table.get(key, False), bool):
-            raise UsageError(f"{where}: {key} must be true or false, not {table[key]!r}")
+            raise UsageError(f"{where}: `{key}` must be true or false, but is {table[key]!r}")
     reason = Reason(
         id=text("id"),
         klass=text("class"),
@@ -270,37 +270,41 @@ def _reason(table: Mapping[str, Any], where: str) -> Reason:
 
 def _check(reason: Reason, where: str) -> None:
     if reason.klass not in CLASSES:
-        raise UsageError(f"{where}: class {reason.klass!r} is not one of {', '.join(CLASSES)}")
+        raise UsageError(f"{where}: `class` {reason.klass!r} is not one of {', '.join(CLASSES)}")
     if reason.of not in (VALUE, ONLY, VERDICT):
-        raise UsageError(f"{where}: of {reason.of!r} is not one of {VALUE}, {ONLY}, {VERDICT}")
+        raise UsageError(f"{where}: `of` {reason.of!r} is not one of {VALUE}, {ONLY}, {VERDICT}")
     unknown = [kind for kind in (*reason.boards, *reason.only_on) if kind not in KINDS]
     if unknown:
         raise UsageError(
             f"{where}: {', '.join(unknown)} is not a kind of board", f"known: {', '.join(KINDS)}"
         )
     if not any((reason.requirement, reason.test, reason.name, reason.because)):
-        raise UsageError(f"{where}: it would explain every difference", "give requirement, test or name")
+        raise UsageError(
+            f"{where}: without a pattern, it would explain every difference",
+            "give `requirement`, `test` or `name`",
+        )
     for key in ("match", "because"):
         try:
             re.compile(getattr(reason, key))
         except re.error as error:
-            raise UsageError(f"{where}: {key} is not a regular expression: {error}") from error
+            raise UsageError(f"{where}: `{key}` is not a regular expression: {error}") from error
     if (reason.of == ONLY) != bool(reason.only_on):
         raise UsageError(f'{where}: `only_on` is required if `of = "{ONLY}"`, and allowed only then')
     if (reason.of == VERDICT) != bool(reason.because):
         raise UsageError(f'{where}: `because` is required if `of = "{VERDICT}"`, and allowed only then')
     if reason.follows not in ("", *_FOLLOWED):
-        raise UsageError(f"{where}: follows {reason.follows!r} is not one of {', '.join(_FOLLOWED)}")
+        raise UsageError(f"{where}: `follows` {reason.follows!r} is not one of {', '.join(_FOLLOWED)}")
     if not isinstance(reason.differ_by, (int, float)) or isinstance(reason.differ_by, bool):
-        raise UsageError(f"{where}: differ_by must be a number, not {reason.differ_by!r}")
+        raise UsageError(f"{where}: `differ_by` must be a number, but is {reason.differ_by!r}")
     if (reason.follows or reason.differ_by) and reason.max_difference is None:
         raise UsageError(f"{where}: `{'follows' if reason.follows else 'differ_by'}` needs `max_difference`")
     if reason.multiple_of and (not reason.max_multiple or reason.max_difference is None):
         raise UsageError(f"{where}: `multiple_of` needs `max_multiple` and `max_difference`")
     if reason.differ_by and not reason.boards:
-        raise UsageError(f"{where}: `differ_by` needs `boards`: the boards that have less")
+        raise UsageError(f"{where}: `differ_by` needs `boards`, the kinds of board whose value is subtracted")
     has_bound = any((reason.max_difference is not None, reason.max_ratio is not None, reason.match))
     if reason.of == VALUE and has_bound == bool(reason.unbounded):
         raise UsageError(
-            f"{where}: give a bound (max_difference, max_ratio, match), or the reason for none in unbounded"
+            f"{where}: give either a bound (`max_difference`, `max_ratio`, `match`) or, in `unbounded`, "
+            "why there is none"
         )

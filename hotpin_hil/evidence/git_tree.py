@@ -36,7 +36,7 @@ _REF_NAMES = ("GITHUB_REF_NAME", "CI_COMMIT_REF_NAME", "BRANCH_NAME")
 def read_tree(
     folder: Path, paths: Sequence[str] = (".",), environment: Mapping[str, str] = os.environ
 ) -> Tree:
-    """Read the state of a checkout. Does not raise: if the state is unknown, the result has the reason.
+    """Read the state of a checkout. Never raises: if the state is unknown, `Tree.unknown` gives the reason.
 
     Args:
         folder: a folder of the checkout.
@@ -68,7 +68,7 @@ def read_tree(
 
 
 def _hash_of_changes(folder: Path, diff: bytes, new_files: str) -> str:
-    """Start of the SHA-256 over the hash of the diff, and over name and hash of each new file; empty without changes.
+    """First digits of a SHA-256 over the diff's hash and the name and hash of each new file; empty without changes.
 
     build_commit.cmake computes the same for the firmware's folder.
     """

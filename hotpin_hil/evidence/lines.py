@@ -112,7 +112,7 @@ def read_line(row: Mapping[str, Any]) -> ResultsLine | None:
 
 
 def _keys(line: type[ResultsLine]) -> tuple[tuple[Field[Any], str], ...]:
-    """The fields of a line class, each with its JSON key; an empty key means the keys of a Moment."""
+    """The fields of a line class, each with its JSON key; an empty key stands for the four keys of a Moment."""
     if line not in _FOUND_KEYS:
         assert is_dataclass(line)
         _FOUND_KEYS[line] = tuple((part, part.metadata.get("key", part.name)) for part in fields(line))
@@ -330,7 +330,7 @@ class SizesNote(ResultsLine):
 
 @dataclass(frozen=True)
 class BaselineNote(ResultsLine):
-    """The comparison with the last release that the run was started with (`--baseline`)."""
+    """The comparison with the last release, if the run was started with `--baseline`."""
 
     kind, about = NOTE, "baseline"
 
@@ -454,8 +454,8 @@ class EventNote(_MomentLine):
 class ReplyNote(_MomentLine):
     """A reply that the report needs, with the fields of PROTOCOL.md §3.
 
-    A ledger describes the newest transition. Thresholds apply from this moment. Regions accompany a heap
-    note. Of the resources, only the heaps at the start of a test are kept.
+    `mode.ledger` describes the newest transition, `mem.thresholds` the thresholds from this moment on. `heap.regions`
+    accompanies a HeapNote. Of `sys.resources`, only the heaps at the start of a test are kept.
     """
 
     kind, about = NOTE, "reply"
@@ -548,7 +548,7 @@ class NoiseNote(ResultsLine):
 
 @dataclass(frozen=True)
 class KnownNoiseNote(ResultsLine):
-    """An entry of logs/known_noise.toml that the board logged as an error, and why it is harmless."""
+    """An error that the board logged, but that logs/known_noise.toml lists as harmless, and why it is."""
 
     kind, about = NOTE, "known_noise"
 

@@ -86,7 +86,7 @@ class Limit:
         elif self.kind is not LimitKind.EXACT or isinstance(self.value, float):
             _number(self.value)
         elif not isinstance(self.value, (int, str)):
-            raise TypeError(f"an exact limit must be a number, a boolean or a string, got {self.value!r}")
+            raise TypeError(f"an exact limit must be a number, a boolean or a string, but is {self.value!r}")
 
     def margin(self, measured: Value) -> float | None:
         """Distance from `measured` to the limit, in the limit's unit; negative outside it, None for exact limits."""
@@ -252,7 +252,7 @@ def json_value(value: Value) -> Value:
         return float(value) if is_number(value) else str(value)
     if isinstance(value, str):
         return str(value)
-    raise TypeError(f"a measured value must be a number, a boolean or a string, got {value!r}")
+    raise TypeError(f"a measured value must be a number, a boolean or a string, but is {value!r}")
 
 
 def is_number(value: object) -> TypeGuard[int | float]:
@@ -262,7 +262,7 @@ def is_number(value: object) -> TypeGuard[int | float]:
 
 def _number(value: Value | None) -> float:
     if value is None or isinstance(value, (bool, str)) or not is_number(value):
-        raise TypeError(f"a limit must be a finite number, not {value!r}")
+        raise TypeError(f"a limit must be a finite number, but is {value!r}")
     return value
 
 

@@ -122,7 +122,7 @@ def has_failed(note: BaselineNote) -> bool:
 
 
 def _judge(row: Requirement, kind: str, results: Results) -> dict[str, Any]:
-    """The entry of one requirement; its verdict is None if none of its tests completed."""
+    """The entry of one requirement; its verdict is None if the board can test it, but none of its tests completed."""
     lines = [line for line in results.verdicts if row.id in line.requirement]
     verdict = worst(line.verdict for line in lines)
     if kind not in row.kinds and verdict is not Verdict.FAIL:

@@ -115,7 +115,7 @@ class Recorder:
         self._sink(SeriesNote(self.test, self.board, name, unit, tuple(values), budget))
 
     def allocations(self, when: str, sites: Iterable[Mapping[str, Any]]) -> None:
-        """Record an allocation profile for the report's picture: see `AllocationsNote`."""
+        """Record an allocation profile, which the report draws as a treemap; see `AllocationsNote`."""
         self._sink(AllocationsNote(self.test, self.board, when, tuple(sites)))
 
     def left_out(self, what: str) -> None:

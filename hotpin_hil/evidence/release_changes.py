@@ -25,7 +25,7 @@ _SHOWN = tuple(verdict.value for verdict in SHOWN)
 
 _LESS_IS_BETTER = ("*fragmentation*", "*taken*", "*duration*", "static *", "image size*", "total bytes*")
 _MORE_IS_BETTER = ("*free*", "*largest*", "minimum ever*", "*never used*")
-"""Names of measurements that have a direction regardless of their limit."""
+"""Names of measurements for which less, or more, is better regardless of their limit."""
 _LESS_IS_BETTER_UNITS = ("ms", "us", "s", "B/cycle")
 
 
@@ -74,7 +74,7 @@ class ReleaseChange:
         """The change that this JSON data describes.
 
         Raises:
-            LookupError, TypeError, ValueError: It describes something else.
+            LookupError, TypeError, ValueError: The data does not describe a change.
         """
         return cls(**{**row, "effect": Effect(row["effect"]), "requirement": tuple(row["requirement"])})
 
@@ -125,14 +125,14 @@ def figure_change(
 
 
 def effect_of(is_better: bool | None) -> Effect:
-    """The effect of a change for the better or for the worse; None: neither."""
+    """The effect of a change; `is_better` is None if it is neither better nor worse."""
     if is_better is None:
         return Effect.NEUTRAL
     return Effect.IMPROVEMENT if is_better else Effect.REGRESSION
 
 
 def is_same_verdict(base: str | None, candidate: str | None) -> bool:
-    """Whether two verdicts are equal for a release.
+    """Whether two verdicts mean the same for a release.
 
     MARGINAL counts as PASS, because the changed value is listed anyway.
     """
@@ -140,7 +140,7 @@ def is_same_verdict(base: str | None, candidate: str | None) -> bool:
 
 
 def is_better(base: MeasurementLine, candidate: MeasurementLine) -> bool | None:
-    """Whether a measurement moved for the better; None for a string, or without a direction."""
+    """Whether a measurement became better; None if it is waived, not a number, or neither more nor less is better."""
     was, is_now = base.verdict in SHOWN, candidate.verdict in SHOWN
     if candidate.verdict is Verdict.WAIVED:
         return None
@@ -154,7 +154,7 @@ def is_better(base: MeasurementLine, candidate: MeasurementLine) -> bool | None:
 
 
 def _is_more_better(line: MeasurementLine) -> bool | None:
-    """The direction of a measurement, by its name, limit or unit."""
+    """Whether more is better, by the measurement's name, limit or unit; None if unknown."""
     name, limit = line.name.lower(), line.limit
     for patterns, direction in ((_LESS_IS_BETTER, False), (_MORE_IS_BETTER, True)):
         if any(fnmatchcase(name, pattern) for pattern in patterns):

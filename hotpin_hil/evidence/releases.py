@@ -27,7 +27,7 @@ _DAMAGED = (LookupError, TypeError, ValueError, AttributeError)
 
 @dataclass(frozen=True)
 class Release:
-    """One run of the suite as a side of a comparison."""
+    """One run of the suite, as one side of a comparison."""
 
     run: Run
     qualification: Mapping[str, Any] = field(repr=False)
@@ -97,7 +97,7 @@ def read_release(path: Path, label: str) -> Release:
             raise UsageError(f"{path}, {results.unreadable[0]}", "restore the results, or repeat the run")
         release = release_of(results, label)
     if not results.measurements:
-        raise UsageError(f"{path} has no measurement", "name the folder of a completed run")
+        raise UsageError(f"{path} has no measurements", "name the folder of a completed run")
     return release
 
 
@@ -116,10 +116,10 @@ def _read_qualification(path: Path) -> Mapping[str, Any]:
 
 
 def _results_of(qualification: Mapping[str, Any]) -> Results:
-    """The lines that a qualification.json repeats.
+    """The lines of results.jsonl that a qualification.json repeats.
 
     Raises:
-        LookupError, TypeError, ValueError, AttributeError: The file has other content.
+        LookupError, TypeError, ValueError, AttributeError: It is not the content of a qualification.json.
     """
     results = Results(
         RunLine(

@@ -17,7 +17,7 @@ _KEYS = {"id", "text", "source", "priority", "kinds", "pending"}
 
 @dataclass(frozen=True)
 class Requirement:
-    """One requirement."""
+    """One row of requirements.toml."""
 
     id: str
     text: str
@@ -48,11 +48,11 @@ class Requirement:
         kinds = row.get("kinds")
         if not isinstance(kinds, list) or not kinds or any(kind not in KINDS for kind in kinds):
             raise TypeError(
-                f"kinds of requirement {row.get('id')!r} must be a list of {', '.join(KINDS)}, but is {kinds!r}"
+                f"`kinds` of requirement {row.get('id')!r} must be a list of {', '.join(KINDS)}, but is {kinds!r}"
             )
         if row.get("priority") not in PRIORITIES:
             raise TypeError(
-                f"priority of requirement {row.get('id')!r} must be {' or '.join(PRIORITIES)}, "
+                f"`priority` of requirement {row.get('id')!r} must be {' or '.join(PRIORITIES)}, "
                 f"but is {row.get('priority')!r}"
             )
         return cls(**{**row, "kinds": tuple(kinds)})
@@ -101,16 +101,17 @@ def _row(table: dict[str, Any], where: str) -> Requirement:
         raise UsageError(f"{where}: unknown key {', '.join(unknown)}", f"known: {', '.join(sorted(_KEYS))}")
     for key in sorted(_KEYS - {"kinds", "pending"}):
         if not isinstance(table.get(key), str) or not table[key]:
-            raise UsageError(f"{where}: {key} must be a non-empty string, got {table.get(key)!r}")
+            raise UsageError(f"{where}: `{key}` must be a non-empty string, but is {table.get(key)!r}")
     if table["priority"] not in PRIORITIES:
-        raise UsageError(f"{where}: priority {table['priority']!r} is not one of {', '.join(PRIORITIES)}")
+        raise UsageError(f"{where}: `priority` {table['priority']!r} is not one of {', '.join(PRIORITIES)}")
     kinds = table.get("kinds")
     if not isinstance(kinds, list) or not kinds or not set(kinds) <= set(KINDS):
-        raise UsageError(f"{where}: kinds must be a list of {', '.join(KINDS)}, not {kinds!r}")
+        raise UsageError(f"{where}: `kinds` must be a list of {', '.join(KINDS)}, but is {kinds!r}")
     pending = table.get("pending", "")
     if not isinstance(pending, str) or ("pending" in table and not pending):
         raise UsageError(
-            f"{where}: pending must be a non-empty string (why no test covers it yet), got {pending!r}"
+            f"{where}: `pending` must be a non-empty string, but is {pending!r}",
+            "say why no test covers the requirement yet",
         )
     fields = {key: table[key] for key in _KEYS - {"kinds", "pending"}}
     return Requirement(**fields, kinds=tuple(kinds), pending=pending)

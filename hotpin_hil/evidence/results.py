@@ -135,7 +135,7 @@ class ResultsWriter(ResultsFile):
 
 
 def cannot_write(folder: Path, error: OSError) -> UsageError:
-    """The error of a folder for evidence that cannot be written."""
+    """The error to raise if the folder for the evidence cannot be written."""
     return UsageError(
         f"cannot write the evidence to {folder}: {error.strerror or error}",
         host_remedy(error)
@@ -188,7 +188,7 @@ class Results:
     cut: int = 0
     """Number of lines that were lost because their writer was killed while writing."""
     unreadable: list[str] = field(default_factory=list)
-    """A text for each line that no run writes, such as "line 5: not JSON: ..."."""
+    """A text for each invalid line, such as "line 5: not JSON: ..."."""
     contradictions: list[str] = field(default_factory=list)
     """A text for each line that contradicts another line, or itself."""
     waivers: Waivers = field(init=False, repr=False)
@@ -321,7 +321,7 @@ _NEXT = b'{"kind":'
 def read_results(folder: Path) -> Results:
     """Read `folder`/results.jsonl, or `folder` itself if it is a file.
 
-    Lines cut by a kill are counted and dropped. Lines that no run writes are dropped too, and listed in `unreadable`.
+    Lines cut off by a kill are counted and dropped. Invalid lines are dropped too, and listed in `unreadable`.
 
     Raises:
         UsageError: The file cannot be read, or its first line does not describe a run.
@@ -333,7 +333,7 @@ def read_results(folder: Path) -> Results:
         raise UsageError(
             f"cannot read {path}: {error.strerror}", "give the folder of a run, such as build/qualification"
         ) from error
-    rest = lines.pop()  # empty, unless the run was killed while writing
+    rest = lines.pop()  # what follows the last newline: empty, unless the run was killed while writing
     if not lines:
         raise UsageError(f"{path} is empty", "the run was killed at its start: run pytest again")
     results = Results(_run_line(path, lines[0]))
@@ -352,7 +352,7 @@ def read_results(folder: Path) -> Results:
 
 
 _UNREADABLE = (LookupError, TypeError, ValueError, AttributeError)
-"""Errors of a line that no run writes."""
+"""Errors that reading an invalid line raises."""
 
 
 def _run_line(path: Path, text: bytes) -> RunLine:
@@ -376,11 +376,12 @@ def _text(error: Exception) -> str:
 
 
 def _without_cut(line: bytes) -> bytes:
-    """The line without the fragment in front of it that a killed writer left."""
+    """The line without the cut-off line that a killed process left in front of it."""
     following = line.find(_NEXT, 1)
     if following < 0 or _is_json(line):
         return line
-    while following > 0 and not _is_json(line[following:]):  # a limit starts like a line
+    # The object of a measurement's limit starts like a line, but what follows it is not JSON.
+    while following > 0 and not _is_json(line[following:]):
         following = line.find(_NEXT, following + 1)
     return line[following:] if following > 0 else line
 
@@ -394,9 +395,9 @@ def _is_json(line: bytes) -> bool:
 
 
 def _recomputed(stated: Verdict, measured: Verdict) -> Verdict:
-    """The verdict on a requirement: the written verdict, unless the measured values are worse.
+    """Recompute the verdict on a requirement: FAIL if a value fails, else the written verdict if it is not a pass.
 
-    If the test ended early, its verdict line decides; otherwise its values do.
+    Otherwise the worse of the two; but a pass needs values, and only the values show whether a waiver applies.
     """
     if measured is Verdict.FAIL:
         return measured

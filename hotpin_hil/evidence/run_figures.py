@@ -66,7 +66,7 @@ class RunFigure:
 
     @property
     def key(self) -> FigureKey:
-        """The figure's identity in every run."""
+        """Identifies the figure in every run."""
         return self.topic, self.place, self.name
 
     @property

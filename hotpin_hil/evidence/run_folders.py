@@ -33,7 +33,7 @@ def find_run(path: Path) -> Path:
 
 
 def point_latest(folder: Path) -> None:
-    """Let `latest`, next to the folder of a run, name that folder.
+    """Point `latest`, next to the folder of a run, to that folder.
 
     Raises:
         OSError: `latest` cannot be written.

@@ -128,7 +128,7 @@ def links_out(folder: Path) -> list[tuple[str, str]]:
 
 
 def _entries(folder: Path) -> Iterator[tuple[bytes, bytes]]:
-    """Name in the folder and path of everything that the manifest lists, without folders.
+    """Relative name and path of each file and link that the manifest lists.
 
     Names are bytes, since a name need not be valid UTF-8.
     """

@@ -10,7 +10,7 @@ from hotpin_hil.errors import UsageError
 
 
 def read_tables(path: Path, name: str) -> list[Any]:
-    """Read the tables of the array `name`, unchecked.
+    """Read the tables of the array `name`; their keys and values are not checked.
 
     Raises:
         UsageError: The file cannot be read, is not TOML, or has other content.

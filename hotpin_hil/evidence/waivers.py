@@ -128,7 +128,7 @@ class Waivers:
         return iter(self._waivers)
 
     def is_expired(self, waiver: Waiver) -> bool:
-        """Whether the waiver ended before the run."""
+        """Whether the waiver expired before the day of the run."""
         return waiver.expires < self._day
 
     def judge(self, measured: Measured) -> Verdict:
@@ -179,7 +179,7 @@ def _waiver(table: Any, where: str, requirements: Collection[str]) -> tuple[Waiv
     for key in (*_NAMES, *_TEXTS):
         if (key in table or key in _TEXTS) and (not isinstance(table.get(key), str) or not table[key]):
             raise UsageError(
-                f"{where}: {key} must be a non-empty string, but is {_shown(table, key)}",
+                f"{where}: `{key}` must be a non-empty string, but is {_shown(table, key)}",
                 "give a non-empty string in quotes",
             )
     requirement = table.get("requirement", "")
@@ -190,26 +190,26 @@ def _waiver(table: Any, where: str, requirements: Collection[str]) -> tuple[Waiv
     expires = table.get("expires")
     if not isinstance(expires, date) or isinstance(expires, datetime):
         raise UsageError(
-            f"{where}: expires must be a date, but is {_shown(table, 'expires')}",
-            "give a date without quotes, such as expires = 2026-12-31",
+            f"{where}: `expires` must be a date, but is {_shown(table, 'expires')}",
+            "give a date without quotes, such as `expires = 2026-12-31`",
         )
     bound: Any = table.get("bound")
     try:
         Limit(LimitKind.EXACT, bound)
     except TypeError:
         raise UsageError(
-            f"{where}: bound must be a finite number, a boolean or a string, but is {_shown(table, 'bound')}",
+            f"{where}: `bound` must be a finite number, a boolean or a string, but is {_shown(table, 'bound')}",
             "give the worst value that is accepted",
         ) from None
     if not isinstance(table.get("unit"), str):
         raise UsageError(
-            f"{where}: unit must be a string, but is {_shown(table, 'unit')}",
-            'give the unit of the bound, such as unit = "ms", or unit = "" for none',
+            f"{where}: `unit` must be a string, but is {_shown(table, 'unit')}",
+            'give the unit of the bound, such as `unit = "ms"`, or `unit = ""` for none',
         )
     kinds = table.get("kinds", list(KINDS))
     if not isinstance(kinds, list) or not kinds or any(kind not in KINDS for kind in kinds):
         raise UsageError(
-            f"{where}: kinds must be a list of kinds of board, but is {_shown(table, 'kinds')}",
+            f"{where}: `kinds` must be a list of kinds of board, but is {_shown(table, 'kinds')}",
             f"list some of {', '.join(KINDS)}",
         )
     waiver = Waiver(

@@ -1,1 +1,1 @@
-"""The wire protocol, decoded once: records, requests, log lines, boxes, panics, reset banners → typed events."""
+"""The wire protocol: decodes records, log lines, boxes, panics and reset banners, and encodes requests."""

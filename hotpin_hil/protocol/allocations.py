@@ -42,7 +42,7 @@ class TaskAllocations:
 
 @dataclass(frozen=True)
 class AllocationLoss:
-    """Size of the profile's tables, and the memory that they have no entry for."""
+    """Size of the profile's tables, and the memory that has no entry in them."""
 
     lost_internal: int
     """Bytes in use in blocks that are not in the table."""
@@ -53,7 +53,7 @@ class AllocationLoss:
     no_site: int
     no_task: int
     unknown_frees: int
-    """Frees of blocks that the profile never saw; must be 0."""
+    """Calls that freed a block that the profile never saw; must be 0."""
     static_bytes: int
     marked_ms: int
 
@@ -78,19 +78,19 @@ class AllocationProfile:
 
 @dataclass(frozen=True)
 class AllocationCost:
-    """Time of one pair of allocation and free, with the profile and without."""
+    """Time that one allocation plus its free takes, with the profile and without it."""
 
     with_ns: int
     without_ns: int
 
     @property
     def added_ns(self) -> int:
-        """Time that the profile adds to a pair."""
+        """Time that the profile adds to one allocation plus its free."""
         return self.with_ns - self.without_ns
 
 
 def parse_allocation_profile(reply: dict[str, Any], what: str) -> AllocationProfile:
-    """Parse the reply by site.
+    """Parse a `mem.profile` reply with one row per call site.
 
     Raises:
         ProtocolError: a row has too few or too many values, or a value of another type.
@@ -101,7 +101,7 @@ def parse_allocation_profile(reply: dict[str, Any], what: str) -> AllocationProf
 
 
 def parse_task_allocations(reply: dict[str, Any], what: str) -> tuple[TaskAllocations, ...]:
-    """Parse the reply by task.
+    """Parse a `mem.profile` reply with one row per task.
 
     Raises:
         ProtocolError: a row has too few or too many values, or a value of another type.

@@ -29,7 +29,7 @@ class Event:
 
 @dataclass(frozen=True)
 class BoardInfo:
-    """`sys.info` and the `boot` event."""
+    """The reply to `sys.info`; the `boot` event has the same fields."""
 
     project: str
     version: str
@@ -56,7 +56,7 @@ class BoardInfo:
 
 @dataclass(frozen=True)
 class Probe:
-    """Direct reading of one capability set, without the memory manager."""
+    """A reading of one capability set that bypasses the memory manager."""
 
     free: int
     largest: int
@@ -65,7 +65,7 @@ class Probe:
 
 @dataclass(frozen=True)
 class Sandwich:
-    """The reply to a command, and a direct reading of each capability set before and after it.
+    """The reply to a command, and a Probe of each capability set before and after it.
 
     The reply can be compared with the readings only if both readings agree (`stable`).
     """
@@ -118,7 +118,7 @@ class HeapMap:
 
 @dataclass(frozen=True)
 class HeapCensus:
-    """Used blocks of one heap, or of several heaps, because all fields but `heap` can be added up."""
+    """Used blocks of one heap. All fields but `heap` can be added up over several heaps."""
 
     heap: int
     """Address of the heap."""
@@ -421,7 +421,7 @@ class Reclaimer:
     task: str = ""
     """Task of its last run; only for reclaimers that the test added."""
     took: bool = False
-    """The reclaimer requested memory while it ran, and the request was served."""
+    """The reclaimer requested memory while it ran, and got it."""
 
 
 @dataclass(frozen=True)
@@ -436,7 +436,7 @@ class ReclaimUse:
 
 @dataclass(frozen=True)
 class Reclaimers:
-    """The reclaimers in running order, and their last uses, newest first."""
+    """The reclaimers, in the order in which they run, and their last runs, newest first."""
 
     reclaimers: tuple[Reclaimer, ...]
     uses: tuple[ReclaimUse, ...]
@@ -471,7 +471,7 @@ class Pool:
     heap_used: int
     refused: int
     misused: int
-    """Frees of anything but a block in use."""
+    """Calls that freed anything but a block in use."""
     bytes: int
 
 

@@ -1,4 +1,4 @@
-"""The statistics box of the guide: a strict parser for one box, and a finder for boxes in a stream.
+"""The statistics box of the memory management guide: a strict parser for one box, and a finder for boxes in a stream.
 
 `render` is the only definition of the layout. The parser reads the figures, renders them again and compares
 every line: a wrong width, a missing line or a wrong KB figure is an error.
@@ -104,7 +104,7 @@ def printed_values(figures: Sequence[int]) -> list[int]:
     values: list[int] = []
     for has_kb, value in zip(_HAS_KB, figures, strict=True):
         if has_kb:
-            values += (value, int(value / _KB))  # towards zero, as C divides
+            values += (value, int(value / _KB))  # rounds towards zero, as C does
         else:
             values.append(value)
     return values
@@ -155,7 +155,7 @@ def parse(lines: Iterable[LogLine]) -> Box:
     lines = tuple(lines)
     texts = [line.text for line in lines]
     if len(texts) != len(_BLANK):
-        raise BoxError(f"a box has {len(_BLANK)} lines, this one has {len(texts)}")
+        raise BoxError(f"a box has {len(_BLANK)} lines, but this one has {len(texts)}")
     if not texts[1].startswith(TITLE):
         raise BoxError(f"line 2: expected {TITLE + '…'!r}, got {texts[1]!r}")
     figures = []

@@ -22,7 +22,7 @@ def quote(text: str) -> str:
 
 @dataclass(frozen=True)
 class LogEvent:
-    """Base of all events: the place in the log."""
+    """Base class of all events, with the event's place in the log."""
 
     line: int
     boot: int
@@ -39,7 +39,7 @@ class BootStarted(LogEvent):
     cause: str = ""
     """The ROM's name of the reset ("POWERON_RESET"); empty without a readable banner."""
     code: int | None = None
-    """The ROM's code of the reset."""
+    """The ROM's reset code; None without a readable banner."""
     mode: str = ""
     """"SPI_FAST_FLASH_BOOT", "DOWNLOAD_BOOT", …; empty without a banner."""
     is_first: bool = False
@@ -222,7 +222,7 @@ class HeapsReported(LogEvent):
 
 @dataclass(frozen=True)
 class MemoryWarning(LogEvent):
-    """A memory entered a warning level, or left the level (`recovered`)."""
+    """A memory type entered a warning level, or left it (`recovered`)."""
 
     level: str
     """"WARN" or "CRIT"."""

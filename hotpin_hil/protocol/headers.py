@@ -32,7 +32,7 @@ Header = tuple[bytes, bytes, bytes, bytes]
 
 
 class OtherHeaders:
-    """Reads these headers. Times of day become ms since the midnight before the first time."""
+    """Reads these headers. Times of day become ms since the midnight before the first timestamp."""
 
     def __init__(self) -> None:
         self._first_day: date | None = None

@@ -29,7 +29,7 @@ class ConsoleLine(NamedTuple):
 
 
 class LogLine(NamedTuple):
-    """A line in ESP_LOG's shape."""
+    """A line in the format of ESP_LOG."""
 
     level: str
     """E, W, I, D or V."""
@@ -85,7 +85,7 @@ class LineSplitter:
 
 
 def parse_log_line(line: ConsoleLine | str) -> LogLine | None:
-    """Parse a line in ESP_LOG's shape; returns None for any other."""
+    """Parse a line in the format of ESP_LOG; return None for any other line."""
     text, offset = (line, 0) if isinstance(line, str) else (line.text, line.offset)
     match = _LINE.fullmatch(text)
     if match is None:

@@ -94,9 +94,9 @@ class MemoryStory:
     boot_id: str
     boot_count: int
     state: str
-    """State of the application; empty: a change was in progress."""
+    """State of the application; empty if a change was in progress."""
     step: str
-    """Step of that change; empty: no step had started."""
+    """Step of that change; empty if no step had started."""
     warnings: tuple[StoryWarning, ...]
     failures: tuple[StoryFailure, ...]
     snapshots: tuple[StorySnapshot, ...]
@@ -119,7 +119,7 @@ def read_story(core: bytes) -> MemoryStory | None:
 
 
 def _segments(core: bytes) -> Iterator[bytes]:
-    """Memory in the dump."""
+    """The content of each memory region in the dump; empty if the dump is damaged."""
     from elftools.elf.elffile import ELFFile
 
     if not core.startswith(_ELF):

@@ -24,7 +24,7 @@ STACK_WORDS_MAX = 1024
 CORE_DUMP_CHARS_MAX = 2 << 20
 """Characters in base64; a longer core dump is only counted."""
 
-# Text that starts a panic.
+# Texts with which a panic starts.
 _GURU = re.compile(
     r"Guru Meditation Error: Core {1,3}(\d{1,3}) panic'ed \((.{0,120}?)\)\.?|"
     r"Guru Meditation Error of type (.{1,60}?) occurred on core {1,3}(\d)"
@@ -84,7 +84,7 @@ OTHER_TRACES are on separate lines, or in errors."""
 
 @dataclass(frozen=True)
 class StackFrame:
-    """One call of a backtrace: `pc` is within the calling instruction (IDF has already subtracted)."""
+    """One call of a backtrace: `pc` is within the calling instruction, because ESP-IDF has already subtracted."""
 
     pc: int
     sp: int
@@ -193,7 +193,7 @@ class Panic:
 
 
 def parse_backtrace(text: str) -> tuple[tuple[StackFrame, ...], str] | None:
-    """The frames and the mark of a line with `Backtrace:`; None if the line has none."""
+    """The frames of a `Backtrace:` line, and the mark at its end, such as CORRUPTED; None for any other line."""
     found = _BACKTRACE.search(text)
     if found is None:
         return None
@@ -222,7 +222,7 @@ class CoreDumpLines:
 
     @property
     def is_too_long(self) -> bool:
-        """Whether lines were dropped."""
+        """Whether the dump is longer than CORE_DUMP_CHARS_MAX, so that its lines are not kept."""
         return self._chars > CORE_DUMP_CHARS_MAX
 
     def add(self, text: str) -> None:
@@ -368,7 +368,7 @@ def _parse(lines: Iterable[ConsoleLine]) -> Panic:
             states[-1].has_backtrace = True
             states[-1].frames, states[-1].mark = backtrace
         elif registers := _REGISTER.findall(text):
-            if not states:  # the heading was lost
+            if not states:  # the line with the core's number was lost
                 states.append(_State(None))
             states[-1].registers.update({name: int(value, 16) for name, value in registers})
         elif found := _SHA256.search(text):

@@ -93,7 +93,7 @@ def find_readings(text: str, memory: str = "") -> list[Reading]:
 
     Args:
         text: the line without its header.
-        memory: the memory that an earlier line names for this line; empty if no line does.
+        memory: the memory type that an earlier line announces for this line; empty if none does.
     """
     special = _special(text)
     if special is not None:

@@ -41,7 +41,7 @@ class SequenceCheck:
             index: its index on the channel.
 
         Returns:
-            False for a record that was already counted, that is, a repeated stored reply.
+            False for a record to ignore: from an earlier boot, or already counted (a repeated stored reply).
         """
         n = record.n
         if record.boot != self.boot:

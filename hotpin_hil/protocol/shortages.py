@@ -91,7 +91,7 @@ def denied(tag: str, text: str, *, is_complaint: bool) -> Denied | None:
     Args:
         tag: tag of the line; empty for a line without a header.
         text: text after the header.
-        is_complaint: whether the line is an error or a warning. In other lines only unmistakable texts count.
+        is_complaint: whether the line is an error or a warning. In other lines, only unambiguous texts count.
     """
     if "failed to allocate" in text and (found := _HOOK.search(text)) is not None:
         caps = int(found[2], 16 if found[2].startswith(("0x", "0")) else 10)

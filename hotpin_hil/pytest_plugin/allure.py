@@ -88,7 +88,7 @@ class AllurePlugin:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logstart(self) -> None:
-        """Forget the lines of the previous test."""
+        """Drop the lines of the previous test, which are already attached."""
         self._lines.clear()
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)

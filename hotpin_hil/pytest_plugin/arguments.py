@@ -1,7 +1,7 @@
 """Prevents pytest from mistaking an option's value for a test path.
 
 Pytest looks for pytest.ini before it loads its plugins; at that time it does not know `--port`. In
-`pytest --port /dev/ttyUSB0` it treats /dev/ttyUSB0 as a path, makes /dev the root folder and does not find pytest.ini.
+`pytest --port /dev/ttyUSB0` it treats /dev/ttyUSB0 as a path, makes /dev the rootdir and does not find pytest.ini.
 `--port=/dev/ttyUSB0` is unambiguous, so this module rewrites the command line to that form.
 
 Pytest only considers existing paths. But pytest-xdist workers read the same command line

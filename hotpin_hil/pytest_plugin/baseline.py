@@ -15,7 +15,7 @@ from hotpin_hil.report.compare_page import baseline_note
 
 
 class Baseline:
-    """The runs of the last release."""
+    """Reads the runs that `--baseline` names, and compares the finished run with them."""
 
     def __init__(self, config: pytest.Config) -> None:
         """Store the options without reading the runs."""
@@ -40,7 +40,7 @@ class Baseline:
             check_bases(self._bases, kind)
 
     def compare(self, results: Results) -> BaselineNote | None:
-        """The comparison as a line for the results; None without `--baseline`."""
+        """The comparison as a line for the results; None without `--baseline`, or if nothing was measured."""
         if not self._bases or not results.measurements:
             return None
         comparison = compare_releases(self._bases, release_of(results, "candidate"))

@@ -116,7 +116,7 @@ class BoardPlugin:
             self.choose()
 
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
-        """Prepare and check the board after skip marks and before fixtures."""
+        """Prepare and check the board: after the skip marks, before the fixtures are set up."""
         if not wants_board(item):
             return
         _spare_garbage_collector()
@@ -130,7 +130,7 @@ class BoardPlugin:
 
     @pytest.hookimpl(wrapper=True)
     def pytest_fixture_setup(self, fixturedef: Any) -> Generator[None, Any, Any]:
-        """Keep `dut` for `chip_answers`, because a test that fails in a later fixture has no `dut` yet."""
+        """Store `dut` for `chip_answers`: if a later fixture fails, the test itself may not have it yet."""
         __tracebackhide__ = True
         result = yield
         if fixturedef.argname == "dut":
@@ -221,7 +221,7 @@ def needs_of(item: pytest.Item) -> set[str]:
 
 
 def first_dut(dut: Any) -> Any:
-    """The `dut` for events and commands: the first, in a test with several."""
+    """The `dut` for events and commands: the first one, if the test has several."""
     return dut[0] if isinstance(dut, (list, tuple)) else dut
 
 
@@ -237,13 +237,15 @@ def _workers(config: pytest.Config) -> int:
     option = config.option
     if getattr(option, "dist", "no") == "no" or not option.tx:
         return 1
-    from xdist.workermanage import parse_tx_spec_config  # installed, since it added these options
+    from xdist.workermanage import (
+        parse_tx_spec_config,
+    )  # only pytest-xdist adds these options, so it is installed
 
     return len(parse_tx_spec_config(config))
 
 
 def _spare_garbage_collector() -> None:
-    """Exclude the present objects from all later searches of the garbage collector.
+    """Exclude all existing objects from later searches by the garbage collector.
 
     When pytest-embedded closes its objects after a test, it searches every object of the process for references to
     them, which took a tenth of the suite's CPU time.

@@ -163,7 +163,7 @@ class EvidencePlugin:
             self._results = ResultsFile(Path(path))
             self._waivers = read_results(Path(path)).waivers
             self._config.add_cleanup(self._results.close)
-        # The controller has already reported any error; the first test reports a new error.
+        # The controller has already reported any error. An error that is new here is raised again by the first test.
         with suppress(HilError):
             self._board.choose()
 
@@ -231,7 +231,7 @@ class EvidencePlugin:
             session.exitstatus = EXIT_INCOMPLETE
 
     def _report_fault(self, session: pytest.Session, text: str) -> None:
-        """Show why the evidence is incomplete. The bench prevented a complete run, unless the run failed anyway."""
+        """Show why the evidence is incomplete, and exit as if a test were BLOCKED unless the run failed anyway."""
         session.exitstatus = session.exitstatus or EXIT_BLOCKED
         self._terminal.write_line(text, bold=True, red=True)
 
@@ -293,7 +293,7 @@ def _sizes_of(board: BoardInUse, image: str, elf_sha256: str) -> ImageSizes:
     try:
         build = board.build_of(image)
         if build.elf_sha256 != elf_sha256:
-            raise BuildError(f"the board does not run the build in {build.folder}", "flash it")
+            raise BuildError(f"the image on the board is not the build in {build.folder}", "flash it")
     except BuildError as error:
         return unknown_sizes(image, elf_sha256, str(error))
     return read_sizes(build, image, board.profile_of_own())

@@ -18,7 +18,7 @@ FAULTS_ARE_VIRTUAL = "injects faults, which needs a virtual board started by the
 
 
 class SuiteMarks:
-    """The suite's requirement marks: checks them at collection, and compares them with the board before each test."""
+    """Checks the suite's requirement marks at collection, and finds the tests that do not apply to the board."""
 
     def __init__(
         self,

@@ -1,7 +1,7 @@
-"""pytest-embedded's `--metric-path`: the run's figures follow the lines of the tests' `log_metric`.
+"""Appends the run's figures to pytest-embedded's `--metric-path` file, after the lines of the tests' `log_metric`.
 
 pytest-embedded 2.9 writes to that file only if a test uses its fixture `log_metric`, one line `key{labels} value` per
-call, and empties it at the first use. It never writes the types, the units and the end mark of OpenMetrics.
+call, and empties it at the first use. It never writes OpenMetrics' types, units and end mark.
 """
 
 from __future__ import annotations

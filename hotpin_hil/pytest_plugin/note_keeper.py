@@ -1,4 +1,4 @@
-"""Writes a test's results other than its measurements: events and raw log; after a failure also heap and console.
+"""Writes a test's events and raw log and, after a failure, the state of the heaps and the end of the console output.
 
 `EvidencePlugin` calls it. `evidence.lines` defines the lines.
 """
@@ -176,7 +176,7 @@ class NoteKeeper:
 
 
 def _memory_shortage(error: BaseException, channel: Channel) -> str:
-    """The kind of memory that ran short in a failed test; empty if nothing suggests a shortage."""
+    """The evidence, in words, that a failed test was short of memory; empty if there is none."""
     for cause in causes(error):
         if isinstance(cause, DeviceError) and cause.err == NO_MEMORY:
             return str(cause)

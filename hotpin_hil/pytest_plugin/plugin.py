@@ -162,7 +162,7 @@ def pytest_load_initial_conftests(
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config: pytest.Config) -> None:
-    """Choose the run's folder before allure-pytest makes its own in `pytest_configure`."""
+    """Choose the run's folder before allure-pytest creates its own folder in `pytest_configure`."""
     folder = _run_folder(config)
     if config.option.allure:
         if not hasattr(config.option, "allure_report_dir"):
@@ -191,9 +191,9 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("filterwarnings", "ignore:record_xml_attribute is")
     option = config.option
     if option.time_scale is not None and not option.time_scale > 0:
-        raise pytest.UsageError(f"--time-scale must be greater than 0, not {option.time_scale:g}")
+        raise pytest.UsageError(f"--time-scale must be greater than 0, but is {option.time_scale:g}")
     if not 0 <= option.lease_timeout < float("inf"):
-        raise pytest.UsageError(f"--lease-timeout must be at least 0, not {option.lease_timeout:g}")
+        raise pytest.UsageError(f"--lease-timeout must be at least 0, but is {option.lease_timeout:g}")
     run_folder = _run_folder(config)
     config.pluginmanager.register(run_folder, "hotpin-folder")
     folder = run_folder.path

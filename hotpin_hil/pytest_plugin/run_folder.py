@@ -68,7 +68,7 @@ class RunFolder:
             UsageError: It does, and the user did not ask to overwrite them.
         """
         if not (self.path / FILE_NAME).exists() or is_being_written(self.path):
-            return  # a folder with a run in progress is refused with another message
+            return  # for a folder with a run in progress, ResultsWriter raises another error
         if not self._may_overwrite:
             raise UsageError(
                 f"{self.path} holds the results of another run",
@@ -87,7 +87,7 @@ class RunFolder:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logstart(self) -> None:
-        """Keep the folder once the first test runs, and let `latest` name it."""
+        """Keep the folder once the first test starts, and point `latest` to it."""
         if self._has_test or self._is_workers:
             return
         self._has_test = True
@@ -100,7 +100,7 @@ class RunFolder:
                 )
 
     def close(self) -> None:
-        """After a run without a test, remove its files; after a run with tests, remove the overwritten files."""
+        """Delete the overwritten files. If no test ran, delete this run's files instead, and restore those."""
         if self._is_workers:
             return
         shutil.rmtree(self.path / RUN_STATE, ignore_errors=True)

@@ -66,7 +66,7 @@ def ci_job(environment: Mapping[str, str] = os.environ) -> str:
 def _firmware(board: BoardInUse) -> list[FirmwareSource]:
     sources = [_source(WITH_CONSOLE, board.build)]
     for image in (RELEASE, PROFILE):
-        with suppress(BuildError):  # the tests that need the build report it
+        with suppress(BuildError):  # the tests that need the build report that it is missing
             sources.append(_source(image, board.build_of(image)))
     return sources
 

@@ -88,7 +88,7 @@ class VerdictPlugin:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
-        """Create a recorder for each attempt of a test, unless the test does not apply or its board is dead."""
+        """Create a recorder for each attempt of a test; skip a test that does not apply, block one that cannot run."""
         if not self._marks.includes(item):
             return
         item.stash[RECORDER_KEY] = Recorder(item.nodeid, requirement_ids(item), self._write, self._waivers())
@@ -257,7 +257,7 @@ class VerdictCounter:
 
 
 def _finding(report: pytest.TestReport, call: pytest.CallInfo[None], board: BoardPlugin) -> Finding | None:
-    """The finding on the exception of this phase; None without an exception."""
+    """The finding on the exception of this phase; None if there is none, or if it only reports measurements."""
     if call.excinfo is None or isinstance(call.excinfo.value, _NotMet):
         return None
     error = call.excinfo.value

@@ -1,4 +1,4 @@
-"""Static SVG charts for the reports, drawn with matplotlib, which is imported with the first chart.
+"""Static SVG charts for the reports, drawn with matplotlib, which is imported for the first chart.
 
 A chart takes its colours from the page (CSS variables of templates/page.css), so that it suits a dark screen and is
 black on paper. Text in a chart is escaped in the SVG, and is never interpreted as math or markup.
@@ -58,7 +58,7 @@ _VARIABLES = {
 _STYLE = {
     "svg.fonttype": "none",
     "text.parse_math": False,
-    "font.family": "DejaVu Sans",  # only for measuring; the page shows its own font
+    "font.family": "DejaVu Sans",  # used only to measure text; the page has its own font
     "font.size": 9,
     "axes.edgecolor": LINE,
     "axes.facecolor": "none",
@@ -136,14 +136,14 @@ def finish(figure: Figure, name: str, title: str, description: str, table: Table
     drawn = io.StringIO()
     nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
     with mpl.rc_context({"svg.hashsalt": name}), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # this font is only for measuring
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # this font only measures text
         _lay_out(figure)
         figure.savefig(drawn, format="svg", metadata=nothing)
     return Chart(name, _for_page(drawn.getvalue(), name, title, description), title, description, table)
 
 
 def _lay_out(figure: Figure) -> None:
-    """Place the axes. As a figure's own layout, `savefig` would draw everything twice for it."""
+    """Place the axes. Done here and not by the figure's layout engine, for which `savefig` draws everything twice."""
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     ConstrainedLayoutEngine().execute(figure)
@@ -177,9 +177,9 @@ _ON_WHITE = {
 def _for_page(svg: str, name: str, title: str, description: str) -> Markup:
     body = svg[svg.index(">", svg.index("<svg")) + 1 : svg.rindex("</svg>")]
     for number, clip in enumerate(re.findall(r'<clipPath id="([^"]*)"', body)):
-        body = body.replace(clip, f"{name}-clip-{number}")  # matplotlib's differ from run to run
+        body = body.replace(clip, f"{name}-clip-{number}")  # matplotlib's ids differ from run to run
     box = re.search(r'viewBox="([^"]*)"', svg)
-    assert box is not None  # matplotlib writes one
+    assert box is not None  # matplotlib always writes one
     body = printable(body)
     body = re.sub(r"<style.*?</style>", "", body, flags=re.DOTALL)
     body = re.sub(r"<[^>]*>", _tag_for_page, body)
@@ -203,7 +203,7 @@ def _tag_for_page(match: re.Match[str]) -> str:
 
 
 def _size_and_weight(match: re.Match[str]) -> str:
-    """`font: 700 9px 'DejaVu Sans', …;` without its family."""
+    """Size and weight of a CSS declaration such as `font: 700 9px 'DejaVu Sans', …;`, without the font family."""
     size = re.search(r"[\d.]+px", match[0])
     weight = "; font-weight: 700" if re.search(r"\b(bold|700)\b", match[0]) else ""
     return f"font-size: {size[0]}{weight}; " if size else ""

@@ -44,7 +44,7 @@ _PLURALS = {
 
 
 def summary(comparison: ReleaseComparison) -> str:
-    """The result in one line."""
+    """One line: the number of changes of each effect, and of the pairs compared."""
     counts = [(effect, len(comparison.of(effect))) for effect in Effect]
     found = [f"{count} {_name(effect, count)}" for effect, count in counts if count]
     return (

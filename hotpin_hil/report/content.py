@@ -66,7 +66,7 @@ NOT_SHOWN = (Verdict.FAIL.value, Verdict.UNSET.value, Verdict.BLOCKED.value)
 
 @dataclass(frozen=True)
 class RequirementRow:
-    """A line of the requirement matrix."""
+    """One row of the requirement matrix."""
 
     id: str
     anchor: str
@@ -168,7 +168,7 @@ def collect(results: Results, qualification: Mapping[str, Any]) -> Content:
 
 
 def charts_of_test(lines: Iterable[ResultsLine], *, everything: bool) -> list[Chart]:
-    """Draw the charts of one test from its lines: only of its leak series, or all charts with `everything`."""
+    """Draw the charts of one test from its lines: all of them, or without `everything` only its leak series."""
     stories = read_stories(lines)
     found, _ = _leaks(stories.values(), {})
     if everything:
@@ -350,7 +350,7 @@ def _longest_timeline(
 
 
 def _overviews(stories: Iterable[TestStory], defaults: Mapping[str, int]) -> list[Chart]:
-    """One timeline per boot. Boards with the most boots come first."""
+    """One timeline per board, with its boots one after the other; the boards with the most boots."""
     boards: dict[str, list[BootStory]] = {}
     for story in stories:
         for boot in story.boots:

@@ -52,7 +52,7 @@ def text_lines(comparison: Comparison) -> list[str]:
 
 
 def summary(comparison: Comparison) -> str:
-    """The result in one line."""
+    """One line: the number of measurements, and of explained and unexplained differences."""
     return (
         f"{len(comparison.rows)} measurements: {comparison.equal} equal in all runs; differences: "
         f"{len(comparison.explained)} explained, {len(comparison.unexplained)} not explained"

@@ -55,7 +55,7 @@ class DrawnHeap:
 
 
 def heap_map(heaps: Sequence[DrawnHeap], name: str, title: str, wanted: int | None = None) -> Chart:
-    """Draw heaps of at least one block. `wanted` is the size of the block that did not fit, None if unknown."""
+    """Draw heaps; each has at least one block. `wanted` is the size of the block that did not fit, None if unknown."""
     row_bytes = _row_bytes(heaps, wanted or 0)
     rows = sum(_rows(heap.end - heap.first, row_bytes) for heap in heaps) + len(heaps)
     rows += _rows(wanted, row_bytes) + 1 if wanted else 0

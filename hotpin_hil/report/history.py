@@ -26,7 +26,7 @@ from hotpin_hil.report.page import render_page
 KB = 1024
 _COLUMNS = ("row", "boot", "uptime", "reason", "state", *MEMORIES, "warnings", "failed")
 _UNITS = ((3600, "hours"), (60, "minutes"), (1, "seconds"))
-"""Units of the time axis, in seconds; the first that is not longer than the history counts."""
+"""Units of the time axis, in seconds; the first one that is not longer than the history is used."""
 
 
 def history_lines(rows: Sequence[HistoryRow]) -> list[str]:

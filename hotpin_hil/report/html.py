@@ -58,11 +58,11 @@ _SHOWN = {
     "not passed": (Verdict.FAIL, Verdict.UNSET, Verdict.BLOCKED, Verdict.NOT_APPLICABLE),
     "marginal or waived": (Verdict.MARGINAL, Verdict.WAIVED),
 }
-"""The choices of the filter of the requirement matrix, and the verdicts that each shows."""
+"""The options of the requirement matrix's filter, and the verdicts that each shows."""
 
 
 def _filters(content: Content) -> list[tuple[str, str, int, list[str]]]:
-    """Anchor, name, number of rows, and hidden verdicts of each choice of the filter."""
+    """For each option of the matrix filter: anchor, name, number of rows, and the verdicts that it hides."""
     words = [row.entry["verdict"] for row in content.matrix]
     return [
         (

@@ -135,7 +135,7 @@ def in_words(leak: Leak, unit: str = "B") -> str:
 
 
 def _table(readings: Sequence[float], unit: str) -> Table:
-    """Table with one row per run of equal readings, so that a flat series is one row."""
+    """Table with one row for each sequence of equal readings, so that a flat series is one row."""
     rows = []
     start = 0
     for index in range(1, len(readings) + 1):

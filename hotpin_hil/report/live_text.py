@@ -76,4 +76,4 @@ STYLES = {
     NewsKind.PANIC: "bold white on red",
     NewsKind.DIAGNOSIS: "bold magenta",
 }
-"""Colour of each kind of news, in rich's words."""
+"""Colour of each kind of news, as a style of the library rich."""

@@ -33,7 +33,7 @@ HEADROOM = 1.08
 
 
 def memory_chart(every: Sequence[MemorySeries], name: str, title: str) -> Chart | None:
-    """Draw the series of a log; None if it has no memory with two readings."""
+    """Draw the series of a log; None if no memory type has two readings."""
     panels = {
         memory: sorted(
             (series for series in every if series.memory == memory), key=lambda series: -series.count

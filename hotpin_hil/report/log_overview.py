@@ -17,7 +17,7 @@ NAMES_SHOWN = 3
 
 @dataclass(frozen=True)
 class RefusedFile:
-    """A file that is not analysed."""
+    """A file that could not be analysed, with the reason."""
 
     name: str
     reason: str
@@ -25,7 +25,7 @@ class RefusedFile:
 
 @dataclass(frozen=True)
 class OverviewRow:
-    """One log."""
+    """The row of one log in the overview."""
 
     number: int
     """Index of the analysis, from 0."""
@@ -38,7 +38,7 @@ class OverviewRow:
 
     @property
     def word(self) -> str:
-        """The gravity in words."""
+        """The gravity as a word; NOTHING if there is no diagnosis."""
         return str(self.gravity or NOTHING)
 
 

@@ -250,7 +250,7 @@ def _complaints(analysis: LogAnalysis) -> Table:
 
 
 def _changes(difference: LogDifference) -> Table:
-    """Differences in complaints and in the lowest memory."""
+    """Differences in the number of errors and warnings, and in the lowest memory."""
     rows = [
         (
             f"{'errors' if change.level == 'E' else 'warnings'} of {shorten(change.tag, 40)}",
@@ -321,7 +321,7 @@ def _timeline(anchor: str, boot: BootSummary) -> Chart:
     drawn = [
         TimelineSample(sample.t_ms or 0, shorten(sample.context, 60), sample.stats) for sample in samples
     ]
-    drawn.sort(key=lambda sample: sample.t_ms)  # lines may be written later than logged
+    drawn.sort(key=lambda sample: sample.t_ms)  # tasks may print lines out of the order of their timestamps
     timeline = Timeline(drawn, _marks(boot.story.marks), _spans(boot))
     title = f"Boot {boot.boot}: memory over time"
     return timeline_chart(timeline, f"{anchor}-boot-{boot.boot}", title)

@@ -115,7 +115,7 @@ class TestStory:
 
 
 def read_stories(notes: Iterable[ResultsLine]) -> dict[str, TestStory]:
-    """Collect the story of each test from notes and logs, in the order of the first line."""
+    """Collect the story of each test from its notes and logs; the tests are in the order of their first lines."""
     stories: dict[str, TestStory] = {}
     for line in notes:
         if isinstance(line, _TAKEN):

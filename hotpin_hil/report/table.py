@@ -21,7 +21,7 @@ Qualification = Mapping[str, Any]
 
 
 def table_lines(qualification: Qualification, *, is_selection: bool = False) -> list[tuple[str, str | None]]:
-    """One line per requirement with the verdict (or None), then the untested requirements.
+    """One line per requirement, each with its verdict; then the untested requirements, whose lines have None.
 
     Args:
         qualification: Content of qualification.json.

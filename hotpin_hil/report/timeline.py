@@ -86,7 +86,7 @@ class Span:
 
 @dataclass(frozen=True)
 class Timeline:
-    """All data of one drawing. `thresholds`: start time (ms) and levels by name (PROTOCOL.md §1)."""
+    """All data of one drawing. `thresholds`: when they took effect (ms), and the levels by name (PROTOCOL.md §1)."""
 
     samples: Sequence[TimelineSample]
     marks: Sequence[Mark] = ()
@@ -117,7 +117,7 @@ def _draw_modes(axes: Any, timeline: Timeline, length_s: float) -> None:
         axes.add_artist(boxes_patch(_extents(timeline, voice), **style))
     for span in timeline.spans:
         left, width = span.start_ms / 1000, (span.end_ms - span.start_ms) / 1000
-        if width > length_s * (len(span.mode) + 2) / 110:  # there is room for the mode's name
+        if width > length_s * (len(span.mode) + 2) / 110:  # wide enough for the mode's name
             axes.text(
                 left + width / 2, 0.45, label(span.mode), ha="center", va="center", fontsize=8, color=INK
             )

@@ -42,7 +42,7 @@ def call_lines(trace: CodeTrace) -> list[str]:
 
 
 def trace_lines(trace: CodeTrace) -> Iterator[str]:
-    """The whole trace."""
+    """The whole trace: headline, registers, calls, stack and core dump."""
     yield title(trace)
     remark = trace.decoding.remark
     indented = [

@@ -47,7 +47,7 @@ def trends_of(runs: Sequence[Release], patterns: Sequence[str]) -> list[FigureTr
 
     Args:
         runs: The runs, in the order of the chart.
-        patterns: As for file names, for "TOPIC: PLACE: NAME".
+        patterns: Patterns as for file names, which are matched with "TOPIC: PLACE: NAME".
     """
     found: dict[FigureKey, RunFigure] = {}
     for run in runs:

@@ -24,7 +24,7 @@ METRICS_FILE = "openmetrics.txt"
 
 
 def write_reports(folder: Path, results: Results | None = None) -> dict[str, Any]:
-    """Write the files into `folder`, next to results.jsonl.
+    """Write qualification.json, report.html and openmetrics.txt into `folder`, next to results.jsonl.
 
     Args:
         folder: Folder of the run.

@@ -88,7 +88,7 @@ def tool_with_prefix(prefix: str, name: str = TOOL) -> Path:
     if found is None:
         raise UsageError(
             f"--toolchain: {prefix}{name} does not exist or is not on the PATH",
-            "name the start of the tools' names, such as /opt/esp/bin/xtensa-esp32-elf-, or leave the option out",
+            "give the start of the tools' paths, such as /opt/esp/bin/xtensa-esp32-elf-, or leave the option out",
         )
     return found
 

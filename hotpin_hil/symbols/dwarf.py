@@ -71,7 +71,7 @@ class _Unit:
 
     @cached_property
     def functions(self) -> list[tuple[range, Any]]:
-        """The functions of the unit with their addresses, by address."""
+        """The functions of the unit, with the addresses of each, sorted by address."""
         found = [
             (addresses, die)
             for die in self._functions(self.top)
@@ -89,7 +89,7 @@ class _Unit:
 
     @cached_property
     def rows(self) -> list[_Row]:
-        """The line table, by address."""
+        """The rows of the line table, sorted by address."""
         program = self._dwarf.line_program_for_CU(self._unit)
         if program is None:
             return []

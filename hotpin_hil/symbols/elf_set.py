@@ -28,7 +28,7 @@ class ElfRemark:
 
 
 class ElfSet:
-    """ELF files; each firmware build in a log has at most one of them."""
+    """The ELF files that the user named; at most one of them fits each firmware build in a log."""
 
     def __init__(self, paths: Sequence[Path], toolchain: str | None = None) -> None:
         """Read the files.
@@ -51,7 +51,7 @@ class ElfSet:
     def choose(self, printed: str, machine: Machine | None) -> tuple[AddressDecoder | None, ElfRemark]:
         """Choose the ELF file for a part of a log.
 
-        A single file is also used, with a remark, if the log names another ELF or none.
+        If only one file is named, it is used even if the log names another ELF or none; the remark says so.
 
         Args:
             printed: first digits of the SHA-256 in the log; empty if the log does not have it.
@@ -82,9 +82,9 @@ class ElfSet:
         return self._decoder(elf), ElfRemark(text, str(elf.path), elf.sha256)
 
     def for_core_dump(self, core: bytes) -> tuple[FirmwareElf | None, str]:
-        """The ELF file with the SHA-256 in a core dump, or else the only file; None, and the reason, if there is none.
+        """The ELF file whose SHA-256 is in the core dump, else the only file named; None and the reason if neither.
 
-        esp-coredump checks the file.
+        esp-coredump checks whether the file fits.
         """
         for elf in self._elfs:
             if elf.sha256[:DIGITS].encode() in core:

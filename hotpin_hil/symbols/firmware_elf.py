@@ -68,7 +68,7 @@ def read_elf(path: Path) -> FirmwareElf:
     except Exception as error:  # a damaged file makes pyelftools raise any exception
         raise UsageError(f"{path} is a damaged ELF file: {error or type(error).__name__}", _REMEDY) from None
     if type_ == "ET_CORE":
-        raise UsageError(f"{path} is a core dump, not a program", "name it after --core")
+        raise UsageError(f"{path} is a core dump, not a program", "give it with --core")
     machine = _MACHINES.get(kind)
     if machine is None:
         raise UsageError(

@@ -34,6 +34,6 @@ def call_address(return_address: int, machine: Machine) -> int:
     """
     if machine is not Machine.XTENSA:
         return return_address - 1  # calls have 2 or 4 bytes on RISC-V
-    if return_address & _XTENSA_WINDOW:  # as esp_cpu_process_stack_pc() of ESP-IDF
+    if return_address & _XTENSA_WINDOW:  # like ESP-IDF's esp_cpu_process_stack_pc()
         return_address = (return_address & _XTENSA_OFFSET) | _XTENSA_REGION
     return return_address - _XTENSA_CALL_BYTES

@@ -34,7 +34,7 @@ _WORDS_PER_LINE = 8
 def unwind_stack(
     decoder: AddressDecoder, registers: Mapping[str, int], stack: StackMemory, toolchain: str | None = None
 ) -> tuple[list[str], str]:
-    """The calls on the stack of a RISC-V panic, innermost first, and the method.
+    """The calls on the stack of a RISC-V panic, innermost first, and how they were found.
 
     Args:
         decoder: decoder for the firmware's ELF.

@@ -13,7 +13,7 @@ PAUSE_S = 0.2
 
 
 def accept(listener: socket.socket, on_client: Callable[[], None]) -> socket.socket | None:
-    """Accept a client; None if there is none, or no handle for it.
+    """Accept a client; None if none is waiting, or if the process has no file handle left for it.
 
     Args:
         listener: the socket, which the running event loop watches.

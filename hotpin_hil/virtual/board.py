@@ -183,8 +183,8 @@ class Esp32Cam:
         self.tell_firmware(f"time_scale_milli={round(self._time_scale * 1000)}")
 
     def jump(self, us: int) -> None:
-        """Move the running firmware's clock and its pending deadlines by `us` microseconds, so that nothing happens in
-        between."""
+        """Advance the running firmware's clock and its pending deadlines by `us` microseconds, so that no deadline
+        expires in between."""
         self.tell_firmware(f"jump={us}")
 
     def power_on(self) -> None:
@@ -387,7 +387,7 @@ class Esp32Cam:
     def _start_loader(self, cause: int) -> None:
         self._uart_baud = CONSOLE_BAUD
         self._transmit(bootlog.download_banner(cause))
-        self._uart_baud = None  # until it has measured the host's rate
+        self._uart_baud = None  # unknown until the ROM has measured the host's rate
         self._loader = Loader(
             Chip(
                 self._registers,

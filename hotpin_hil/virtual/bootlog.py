@@ -46,7 +46,12 @@ _BOOT_STRAPS = 0x13  # what recorded ESP32-CAM boards print
 _BOOTLOADER_OFFSET = 0x1000
 _SECOND_STAGE_MS = 29.0  # time of the first bootloader line in the recorded logs
 _SPI_MODES = {0: "QIO", 1: "QOUT", 2: "DIO", 3: "DOUT"}
-_SPI_SPEEDS = {0x0: (40, 2), 0x1: (26, 3), 0x2: (20, 4), 0xF: (80, 1)}  # MHz, the ROM's clock divider
+_SPI_SPEEDS = {
+    0x0: (40, 2),
+    0x1: (26, 3),
+    0x2: (20, 4),
+    0xF: (80, 1),
+}  # MHz, and the clock divider that the ROM prints
 _FLASH_SIZES = {code: name for name, code in image.FLASH_SIZES.items()}
 _MAX_SEGMENT = 0x1000000
 _READ_BYTES_PER_MS = 2700  # recorded logs: 242,752 bytes between the lines of segments 0 and 1, 90 ms
@@ -228,7 +233,7 @@ def _second_stage(flash: Flash, uart: _Uart, cause: int, revision: int) -> RunAp
     uart.info("boot.esp32", f"SPI Flash Size : {_FLASH_SIZES.get(header.spi_size_speed & 0xF0, '2MB')}")
     if cause in _WATCHDOG_RESETS:
         uart.warn("boot.esp32", "PRO CPU has been reset by WDT")
-        # A host process has no trace port: both addresses are given as zero.
+        # A host process has no trace port, so both addresses are printed as zero.
         uart.warn("boot.esp32", "WDT rst info: PRO CPU PC=0x0")
         uart.warn("boot.esp32", "WDT rst info: APP CPU PC=0x0")
     uart.info("boot", "Enabling RNG early entropy source...")

@@ -97,7 +97,7 @@ class Registers:
         return (self._flash_bytes.bit_length() - 1) << 16 | 0x40 << 8 | _VENDOR
 
     def _sfdp(self) -> bytes:
-        """The discoverable parameters: the two headers and the table's first words, with the density."""
+        """The serial flash's SFDP data: both headers, and the first words of the table, with the flash size."""
         header = b"SFDP" + bytes([0x06, 0x01, 0x00, 0xFF])
         table_header = bytes([0x00, 0x06, 0x01, 0x10, 0x10, 0x00, 0x00, 0xFF])
         words = (0xFFF120E5, self._flash_bytes * 8 - 1)

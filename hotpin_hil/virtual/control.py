@@ -182,7 +182,7 @@ class BoardControl:
     """Client of a board's control socket; it opens one connection per request.
 
     Raises:
-        UsageError: The board refuses the request.
+        UsageError: The board rejected the request.
         HostError: The process of the board is suspended, or this process has no file handles left.
         NotRunning: No process serves the board.
     """
@@ -203,7 +203,7 @@ class BoardControl:
         except TimeoutError as error:
             raise HostError(
                 f"the process of the board in {self.directory} has not answered for {timeout_s:g} s",
-                "let it run: it is stopped, or the machine is overloaded",
+                "resume the process if it is stopped, or reduce the load on this machine",
             ) from error
         except OSError as error:
             if host_remedy(error):
@@ -269,14 +269,14 @@ def _short_path(directory: Path) -> Iterator[str]:
 def _arguments(request: Message) -> Message:
     arguments = request.get("arguments") or {}
     if not isinstance(arguments, dict):
-        raise UsageError(f"arguments must be an object, but is {arguments!r}")
+        raise UsageError(f"`arguments` must be an object, but is {arguments!r}")
     return arguments
 
 
 def _on(request: Message) -> bool:
     on = request.get("on")
     if not isinstance(on, bool):
-        raise UsageError(f"on must be true or false, but is {on!r}")
+        raise UsageError(f"`on` must be true or false, but is {on!r}")
     return on
 
 
@@ -294,7 +294,8 @@ def _time_scale(request: Message) -> float | None:
         return None
     if isinstance(scale, bool) or not isinstance(scale, (int, float)):
         raise UsageError(
-            f"time_scale must be a number, but is {scale!r}", "or give null for the server's time scale"
+            f"`time_scale` must be a number, but is {scale!r}",
+            "give a number, or null for the server's time scale",
         )
     check_time_scale(scale)
     return float(scale)
@@ -303,12 +304,12 @@ def _time_scale(request: Message) -> float | None:
 def _microseconds(request: Message) -> int:
     us = request.get("us")
     if isinstance(us, bool) or not isinstance(us, int) or not 0 < us < JUMP_MAX_US:
-        raise UsageError(f"us must be a whole number from 1 to {JUMP_MAX_US - 1}, but is {us!r}")
+        raise UsageError(f"`us` must be a whole number from 1 to {JUMP_MAX_US - 1}, but is {us!r}")
     return us
 
 
 def _seed(request: Message) -> int | None:
     seed = request.get("seed")
     if seed is not None and not (isinstance(seed, int) and not isinstance(seed, bool)):
-        raise UsageError(f"seed must be a whole number, but is {seed!r}")
+        raise UsageError(f"`seed` must be a whole number, but is {seed!r}")
     return seed

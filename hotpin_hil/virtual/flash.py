@@ -17,7 +17,7 @@ _ERASED_MEGABYTE = bytes([ERASED_BYTE]) * 0x100000
 
 
 class FlashRangeError(Exception):
-    """An operation reaches outside the chip."""
+    """An operation reaches beyond the end of the flash."""
 
 
 class Flash:

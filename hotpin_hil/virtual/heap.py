@@ -133,7 +133,7 @@ class HeapSystem:
             raise HeapError(self._c.heap_system_error(self._system).decode())
 
     def boot_line(self, line: str) -> None:
-        """One `key=value` line of the chip's boot; see `heap_system_boot_line` in esp_heap_model.h."""
+        """Perform one step of the boot, a `key=value` line; see `heap_system_boot_line` in esp_heap_model.h."""
         key, _, value = line.partition("=")
         self._require(self._c.heap_system_boot_line(self._system, key.encode(), value.encode()))
 

@@ -73,13 +73,13 @@ class _Operation:
     def integer(self, key: str, low: int = 0, high: int = (1 << 32) - 1) -> int:
         value = self.fields.get(key)
         if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-            raise self.error(f"{key} is {value!r}, not a whole number from {low} to {high}")
+            raise self.error(f"`{key}` is {value!r}, not a whole number from {low} to {high}")
         return value
 
     def boolean(self, key: str) -> bool:
         value = self.fields.get(key)
         if not isinstance(value, bool):
-            raise self.error(f"{key} is {value!r}, not true or false")
+            raise self.error(f"`{key}` is {value!r}, not true or false")
         return value
 
     def address(self, key: str) -> int:
@@ -89,13 +89,13 @@ class _Operation:
         except ValueError:
             number = -1
         if not 0 <= number < 1 << 32:
-            raise self.error(f'{key} is {value!r}, not an address such as "0x3ffb0000"')
+            raise self.error(f'`{key}` is {value!r}, not an address such as "0x3ffb0000"')
         return number
 
     def caps(self) -> str:
         value = self.fields.get("caps")
         if not isinstance(value, list) or not value or not all(isinstance(name, str) for name in value):
-            raise self.error(f"caps is {value!r}, not a list of capability names")
+            raise self.error(f"`caps` is {value!r}, not a list of capability names")
         names = ",".join(value)
         try:
             caps_bits(names)
@@ -272,7 +272,7 @@ def _recorded_system(first: list[_Operation]) -> HeapSystem:
 
 
 def _replay_system(operations: Iterator[_Operation], replayer: _Replayer) -> None:
-    """heap_caps.jsonl: a system's heaps in a recorded state, then allocations by capability."""
+    """Replay heap_caps.jsonl: a system's heaps in a recorded state, then allocations by capability."""
     blocks: list[_Operation] = []
     system: HeapSystem | None = None
     for operation in operations:

@@ -19,7 +19,7 @@ HostFault = dict[str, str]
 
 
 class HostWatch:
-    """The host's faults since the board started."""
+    """Collects the faults of the host since the board was started."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -43,13 +43,13 @@ class HostWatch:
             )
 
     def failed(self, text: str, error: BaseException | None) -> None:
-        """Record an error of the host, if it means a shortage."""
+        """Record a failed operation, if the host caused the error, for example by a full disk."""
         remedy = host_remedy(error)
         if remedy:
             self._note(text, remedy)
 
     def close(self) -> None:
-        """Stop watching."""
+        """Stop the timer that detects stalls of this process."""
         self._timer.cancel()
 
     def _beat(self) -> None:

@@ -35,7 +35,7 @@ BLOCK_HEADER = struct.Struct("<IIII")
 
 
 class Refused(Exception):
-    """A command fails with this error code."""
+    """The loader rejects a command with this error code."""
 
     def __init__(self, code: int) -> None:
         self.code = code

@@ -97,14 +97,14 @@ def package(
     app_partition = _app_partition(partitions, partitions_file.name)
     if len(app) > app_partition.size:
         raise BuildError(
-            f"the app image has {len(app)} bytes, partition {app_partition.name!r} only {app_partition.size}",
+            f"the app image has {len(app)} bytes, but partition {app_partition.name!r} only {app_partition.size}",
             f"enlarge it in {partitions_file.name}",
         )
     flash_bytes = int(settings.size.removesuffix("MB")) * 0x100000
     if partition.flash_needed(partitions) > flash_bytes:
         raise UsageError(
             f"{partitions_file.name} needs {partition.flash_needed(partitions)} bytes of flash, "
-            f"there are {flash_bytes}",
+            f"but there are {flash_bytes}",
             "shrink a partition",
         )
     app_file = f"{project}.bin"

@@ -49,7 +49,7 @@ class Partition:
     flags: int = 0
 
     def to_binary(self) -> bytes:
-        """The 32 bytes in flash."""
+        """The entry as it is in flash, 32 bytes."""
         return ENTRY.pack(
             ENTRY_MAGIC, self.type, self.subtype, self.offset, self.size, self.name.encode(), self.flags
         )
@@ -100,7 +100,7 @@ def parse_binary(table: bytes) -> Iterator[Partition]:
 
 
 def flash_needed(partitions: list[Partition]) -> int:
-    """Bytes of flash the table spans."""
+    """Bytes of flash up to the end of the last partition."""
     return max((p.offset + p.size for p in partitions), default=TABLE_OFFSET + TABLE_SECTOR)
 
 

@@ -35,7 +35,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 @dataclass(frozen=True)
 class StartParameters:
-    """Parameters of one firmware start; times in microseconds of the virtual clock."""
+    """Parameters for starting the firmware once; times in microseconds of the virtual clock."""
 
     profile: BoardProfile
     mac: str

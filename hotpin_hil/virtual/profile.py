@@ -61,7 +61,7 @@ class HeapRegion:
 
 @dataclass(frozen=True)
 class DmaPool:
-    """The DMA pool; `default_caps`: its memory has MALLOC_CAP_DEFAULT; `minimum_zero`: its minimum ever is 0."""
+    """The DMA pool. `default_caps`: it has MALLOC_CAP_DEFAULT; `minimum_zero`: its minimum ever counts as 0."""
 
     size: int
     default_caps: bool
@@ -82,7 +82,7 @@ class StartupBlocks:
 
 @dataclass(frozen=True)
 class BoardProfile:
-    """One kind of board. `revision` is 301 for v3.1. The virtual board only echoes `costs`."""
+    """One kind of board. `revision` is 301 for v3.1. `costs` are constants that the virtual board only echoes."""
 
     name: str
     chip: str
@@ -172,8 +172,8 @@ class _Table:
 
     def error(self, key: str, wanted: str) -> ProfileError:
         value = self.data.get(key)
-        got = "is missing" if key not in self.data else f"is {value!r}"
-        return ProfileError(f"{self.path}: {self.where}{key} {got}", f"give {wanted}")
+        got = "is missing" if key not in self.data else f"is not valid: {value!r}"
+        return ProfileError(f"{self.path}: {self.where}`{key}` {got}", f"give {wanted}")
 
     def only(self, *keys: str) -> None:
         for key in self.data:

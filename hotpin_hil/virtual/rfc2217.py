@@ -24,7 +24,7 @@ _OFFERED = (BINARY, SUPPRESS_GO_AHEAD, COM_PORT)
 SIGNATURE, SET_BAUDRATE, SET_DATASIZE, SET_PARITY, SET_STOPSIZE, SET_CONTROL = 0, 1, 2, 3, 4, 5
 NOTIFY_MODEMSTATE, FLOWCONTROL_SUSPEND, FLOWCONTROL_RESUME = 7, 8, 9
 SET_LINESTATE_MASK, SET_MODEMSTATE_MASK, PURGE_DATA = 10, 11, 12
-_SERVER = 100  # added to a command in the server's answer
+_SERVER = 100  # added to a command's code in the server's reply
 _DTR_ON, _DTR_OFF, _RTS_ON, _RTS_OFF = 8, 9, 11, 12
 _MODEM_STATE = 0xB0  # carrier, DSR and CTS, as from a USB adapter where they are not wired
 
@@ -37,7 +37,7 @@ _RECEIVE = 64 * 1024
 
 
 class SerialPort(Protocol):
-    """The board's side of the port."""
+    """What the server calls on the board behind the port."""
 
     def opened(self) -> None: ...
     def closed(self) -> None: ...
@@ -66,7 +66,7 @@ class LoopbackPort:
             self._sockets = stack.pop_all()
 
     def close(self) -> None:
-        """Release the number. Safe to call twice."""
+        """Release the port number; does nothing if called again."""
         self._sockets.close()
 
 
@@ -89,7 +89,7 @@ class Server:
 
     @property
     def number(self) -> int:
-        """The port's number."""
+        """The TCP port number."""
         return self._address.number
 
     @property
@@ -127,7 +127,7 @@ class Server:
             self._connection.hung = hung
 
     def close(self) -> None:
-        """Release the port."""
+        """Disconnect the client without notifying the board, and release the port number."""
         self._stop_listening()
         if self._connection is not None:
             connection, self._connection = self._connection, None

@@ -25,9 +25,9 @@ _READ_LENGTH = 0x0A
 _DEFLATE = 0x0B
 
 _SYNC_DATA = b"\x07\x07\x12\x20" + 32 * b"\x55"
-_SYNC_VALUE = 0x20120707  # any value but 0, which tells the host that a stub is running
+_SYNC_VALUE = 0x20120707  # not 0, which would tell the host that a stub is running
 _SLOW_READ_MAX = 64
-_MAX_UPLOADS = 16  # ranges in RAM that are remembered
+_MAX_UPLOADS = 16  # uploaded ranges of RAM that are remembered
 
 
 class Loader:

@@ -48,10 +48,10 @@ def main_start(args: argparse.Namespace) -> int:
     """
     if sys.platform != "linux":
         raise UsageError(
-            f"the virtual board needs Linux, this is {sys.platform}",
+            f"the virtual board needs Linux, but this is {sys.platform}",
             "attach a real board, or run in a Linux container",
         )
-    with contextlib.suppress(KeyboardInterrupt):  # before the handlers are installed
+    with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C before the signal handlers are installed
         asyncio.run(
             serve(
                 count=args.count,
@@ -261,6 +261,6 @@ def _watch_stdin(loop: asyncio.AbstractEventLoop, stopped: asyncio.Event) -> Cal
 
     try:
         loop.add_reader(0, readable)
-    except OSError:  # a file or /dev/null can't be waited for: it has ended
+    except OSError:  # epoll can't wait for a file or /dev/null, so it counts as ended
         stopped.set()
     return lambda: loop.remove_reader(0)

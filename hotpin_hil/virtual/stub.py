@@ -27,7 +27,7 @@ _NOT_ENOUGH_DATA = 0xC8
 _TOO_MUCH_DATA = 0xC9
 _NOT_IMPLEMENTED = 0xFF
 
-_PLUGIN_COMMANDS = range(0xD5, 0xF0)  # esptool can add handlers; this stub has none
+_PLUGIN_COMMANDS = range(0xD5, 0xF0)  # esptool can add plugins to its stub; this stub has none
 _FIXED_LENGTHS = {
     protocol.SYNC: 36,
     protocol.FLASH_END: 4,
@@ -44,7 +44,7 @@ _FIXED_LENGTHS = {
     protocol.ERASE_REGION: 8,
 }
 """Data length in bytes of each command with a fixed length."""
-_BEGIN_LENGTHS = (16, 20)  # the fifth word asks for encryption
+_BEGIN_LENGTHS = (16, 20)  # a fifth word tells whether to encrypt
 _READ_PACKET_MAX = 4096
 _INFLATE_STEP = 0x8000  # the decompressor's dictionary: size of one write
 
@@ -58,7 +58,7 @@ class Stub:
     def __init__(self, chip: Chip, run_upload: Callable[[], None]) -> None:
         self._chip = chip
         self._run_upload = run_upload
-        self._error: int | None = None  # error of the work done after the last reply
+        self._error: int | None = None  # error of work done after the last reply, for the next reply
         self._write: _StubWrite | None = None
         self._read: _Read | None = None
         self._upload_left: int | None = None

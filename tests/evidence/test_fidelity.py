@@ -361,20 +361,20 @@ def test_no_shipped_reason_explains_memory_of_the_same_map_without_a_bound() -> 
     ("text", "message"),
     [
         ("", None),
-        ("[[reason]]\nid = 'a'", "class is missing"),
+        ("[[reason]]\nid = 'a'", "`class` is missing"),
         (
             "[[reason]]\nid = 'a'\nclass = 'luck'\ntext = 't'\nname = ['x']\nmax_ratio = 2",
-            "class 'luck' is not one",
+            "`class` 'luck' is not one",
         ),
         ("[[reason]]\nid = 'a'\nclass = 'map'\ntext = 't'\nmax_ratio = 2", "would explain every difference"),
-        ("[[reason]]\nid = 'a'\nclass = 'map'\ntext = 't'\nname = ['x']", "give a bound"),
+        ("[[reason]]\nid = 'a'\nclass = 'map'\ntext = 't'\nname = ['x']", "give either a bound"),
         (
             "[[reason]]\nid = 'a'\nclass = 'map'\ntext = 't'\nname = ['x']\nmax_ratio = 2\nunbounded = 'why'",
-            "give a bound",
+            "give either a bound",
         ),
         (
             "[[reason]]\nid = 'a'\nclass = 'map'\ntext = 't'\nname = ['x']\nmax_ratio = -2",
-            "at least 0, not -2",
+            "at least 0, but is -2",
         ),
         (
             "[[reason]]\nid = 'a'\nclass = 'map'\ntext = 't'\nname = ['x']\nmatch = '('",
@@ -392,7 +392,10 @@ def test_no_shipped_reason_explains_memory_of_the_same_map_without_a_bound() -> 
             "[[reason]]\nid = 'a'\nclass = 'map'\ntext = 't'\nname = ['x']\nof = 'verdict'",
             "`because` is required",
         ),
-        ("[[reason]]\nid = 'a'\nclass = 'map'\ntext = 't'\nname = 'x'\nmax_ratio = 2", "name must be a list"),
+        (
+            "[[reason]]\nid = 'a'\nclass = 'map'\ntext = 't'\nname = 'x'\nmax_ratio = 2",
+            "`name` must be a list",
+        ),
         (
             "[[reason]]\nid = 'a'\nclass = 'map'\ntext = 't'\nname = ['x']\nmultiple_of = 4\nmax_difference = 1",
             "`multiple_of` needs",
@@ -651,7 +654,7 @@ def test_table_replaces_the_text_between_the_markers(
     [
         (["{run}"], "only one is given"),
         (["{run}", "{none}"], "cannot read"),
-        (["{run}", "{empty}"], "has no measurement"),
+        (["{run}", "{empty}"], "has no measurements"),
         (["{run}", "{run}", "--into", "{doc}"], "also give --markdown"),
         (["{run}", "{run}", "--markdown", "--into", "{doc}"], "has no place for the table"),
     ],

@@ -229,15 +229,15 @@ def test_file_is_read(tmp_path: Path) -> None:
         (ROW.replace('"A"', '"Z"'), "requirement 'Z' is unknown (use an id of requirements.toml"),
         (
             ROW.replace('"A"', '""'),
-            "requirement must be a non-empty string, but is '' (give a non-empty string",
+            "`requirement` must be a non-empty string, but is '' (give a non-empty string",
         ),
         (
             ROW.replace('reason = "r"\n', ""),
-            "reason must be a non-empty string, but is missing (give a non-empty string",
+            "`reason` must be a non-empty string, but is missing (give a non-empty string",
         ),
         (
             ROW.replace('"x"', "5"),
-            "approved_by must be a non-empty string, but is 5 (give a non-empty string",
+            "`approved_by` must be a non-empty string, but is 5 (give a non-empty string",
         ),
         (
             ROW.replace("2025-01-01", '"2025-01-01"'),
@@ -245,7 +245,7 @@ def test_file_is_read(tmp_path: Path) -> None:
         ),
         (
             ROW.replace("2025-01-01", "2025-01-01T00:00:00"),
-            "expires must be a date, but is datetime.datetime(",
+            "`expires` must be a date, but is datetime.datetime(",
         ),
         (ROW.replace("bound = 1\n", ""), "a boolean or a string, but is missing (give the worst value"),
         (
@@ -256,7 +256,7 @@ def test_file_is_read(tmp_path: Path) -> None:
             ROW.replace("bound = 1\n", "bound = [1]\n"),
             "a boolean or a string, but is [1] (give the worst value",
         ),
-        (ROW.replace('unit = "B"\n', ""), "unit must be a string, but is missing (give the unit"),
+        (ROW.replace('unit = "B"\n', ""), "`unit` must be a string, but is missing (give the unit"),
         (
             f'{ROW}kinds = ["paper"]',
             "must be a list of kinds of board, but is ['paper'] (list some of hardware, qemu",

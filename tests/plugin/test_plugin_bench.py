@@ -82,8 +82,8 @@ def test_board_with_another_mac_than_the_bench_file_is_blocked(suite: Suite) -> 
             ("--bench=bench.toml", "--board", "hardware", "--board-name", "cam-1"),
             "board cam-1 of the bench is a virtual board, but --board hardware was given",
         ),
-        (("--lease-timeout", "-1"), "--lease-timeout must be at least 0, not -1"),
-        (("--lease-timeout", "nan"), "--lease-timeout must be at least 0, not nan"),
+        (("--lease-timeout", "-1"), "--lease-timeout must be at least 0, but is -1"),
+        (("--lease-timeout", "nan"), "--lease-timeout must be at least 0, but is nan"),
     ],
 )
 def test_unavailable_board_is_a_one_line_error(suite: Suite, options: tuple[str, ...], message: str) -> None:

@@ -37,16 +37,16 @@ def passed(name: str, seed: int = 1, chunk: int = 7, **arguments: Any) -> bytes:
 def test_arguments_are_checked_and_filled_in() -> None:
     assert find("noise").parse({"rate": "0.5"}) == {"rate": 0.5, "count": 0, "direction": "to-host"}
     for name, given, message in (
-        ("noise", {"rate": "loud"}, r"rate 'loud' is not valid \(give a number from 0 to 1\)"),
-        ("noise", {"rate": 1.5}, "rate 1.5 is not valid"),
-        ("noise", {"rate": "nan"}, "rate 'nan' is not valid"),
-        ("noise", {"count": 1.5}, r"count 1.5 is not valid \(give a whole number"),
+        ("noise", {"rate": "loud"}, r"`rate` 'loud' is not valid \(give a number from 0 to 1\)"),
+        ("noise", {"rate": 1.5}, "`rate` 1.5 is not valid"),
+        ("noise", {"rate": "nan"}, "`rate` 'nan' is not valid"),
+        ("noise", {"count": 1.5}, r"`count` 1.5 is not valid \(give a whole number"),
         (
             "noise",
             {"direction": "up"},
-            r"direction 'up' is not valid \(give one of to-host, to-board, both\)",
+            r"`direction` 'up' is not valid \(give one of to-host, to-board, both\)",
         ),
-        ("foreign-line", {"text": "two\nlines"}, "text .* is not valid"),
+        ("foreign-line", {"text": "two\nlines"}, "`text` .* is not valid"),
         ("hang", {"long": 1}, r"no argument 'long' \(it has none\)"),
     ):
         with pytest.raises(UsageError, match=message):
@@ -220,7 +220,9 @@ def test_bad_flash_keeps_a_bit_of_its_byte_set_and_no_other() -> None:
         (0x90000, b"\x00"),
     ):
         assert faults.programmed(offset, data) == data
-    with pytest.raises(UsageError, match=r"at 4194304 is outside the flash \(the flash has 4194304 bytes\)"):
+    with pytest.raises(
+        UsageError, match=r"`at` 4194304 is outside the flash \(the flash has 4194304 bytes\)"
+    ):
         faults.inject("bad-flash", {"at": 4 << 20})
 
 

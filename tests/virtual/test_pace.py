@@ -67,7 +67,7 @@ def test_board_without_control_needs_no_pace() -> None:
     [
         (-1.0, "time scale -1 is not valid"),
         (2e6, "time scale 2e\\+06"),
-        ("fast", "time_scale must be a number, but is 'fast'"),
+        ("fast", "`time_scale` must be a number, but is 'fast'"),
         (True, "True"),
     ],
 )

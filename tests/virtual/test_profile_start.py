@@ -86,14 +86,17 @@ def test_ledger_skips_allocations_made_at_the_start(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('search_order = "alphabet"', "search_order is 'alphabet'.*address, size"),
-        ('has = "esp_timer"', "has is 'esp_timer'.*a list of strings"),
+        ('search_order = "alphabet"', "`search_order` is not valid: 'alphabet'.*address, size"),
+        ('has = "esp_timer"', "`has` is not valid: 'esp_timer'.*a list of strings"),
         (
             '[[startup_internal]]\nwhat = "x"\nsizes = [4]\nafter = "lunch"',
-            "after is 'lunch'.*reset, psram, pool",
+            "`after` is not valid: 'lunch'.*reset, psram, pool",
         ),
         ('[[startup_internal]]\nfrees = "x"\nsizes = [4]', "unknown key 'sizes'"),
-        ("[pool]\nsize = 4\ndefault_caps = true\nminimum_zero = 1", "minimum_zero is 1.*true or false"),
+        (
+            "[pool]\nsize = 4\ndefault_caps = true\nminimum_zero = 1",
+            "`minimum_zero` is not valid: 1.*true or false",
+        ),
     ],
 )
 def test_a_mistake_names_key_value_and_remedy(tmp_path: Path, text: str, message: str) -> None:

@@ -29,5 +29,5 @@ def test_own_values_override_those_of_the_base_profile(tmp_path: Path) -> None:
 def test_unknown_base_profile_is_named(tmp_path: Path) -> None:
     file = tmp_path / "mine.toml"
     file.write_text('like = "nosuch"\nname = "mine"\n')
-    with pytest.raises(profiles.ProfileError, match=r"like is 'nosuch'.*hotpin-5.4"):
+    with pytest.raises(profiles.ProfileError, match=r"`like` is not valid: 'nosuch'.*hotpin-5.4"):
         profiles.load(file)

@@ -234,12 +234,12 @@ def test_invalid_request_gets_an_error_and_disturbs_no_other_client(control: Boa
     for do, more, message in (
         ("dance", {}, "unknown request 'dance'"),
         ("fault", {"fault": "fire"}, "unknown fault 'fire'"),
-        ("fault", {"fault": "noise", "arguments": {"rate": 2}}, "rate 2 is not valid"),
+        ("fault", {"fault": "noise", "arguments": {"rate": 2}}, "`rate` 2 is not valid"),
         ("fault", {"fault": "noise", "arguments": {"loud": 2}}, "no argument 'loud'"),
-        ("fault", {"fault": "noise", "arguments": 3}, "arguments must be an object, but is 3"),
-        ("fault", {"fault": "noise", "seed": "x"}, "seed must be a whole number, but is 'x'"),
+        ("fault", {"fault": "noise", "arguments": 3}, "`arguments` must be an object, but is 3"),
+        ("fault", {"fault": "noise", "seed": "x"}, "`seed` must be a whole number, but is 'x'"),
         ("fault", {"fault": "power-cut-step", "arguments": {"step": "a b"}}, "'a b' is not a step name"),
-        ("power", {}, "on must be true or false, but is None"),
+        ("power", {}, "`on` must be true or false, but is None"),
     ):
         with pytest.raises(UsageError, match=message):
             control.ask(do, **more)
@@ -274,7 +274,7 @@ def test_client_that_does_not_read_its_answers_is_dropped(boards: Boards, contro
         (["reset"], "no virtual board is running here (start one: hotpin-hil board start)"),
         (["fault", "fire"], "unknown fault 'fire'"),
         (["fault", "noise", "loud"], "'loud' is not an argument of a fault"),
-        (["fault", "noise", "rate=x"], "fault noise: rate 'x' is not valid (give a number from 0 to 1)"),
+        (["fault", "noise", "rate=x"], "fault noise: `rate` 'x' is not valid (give a number from 0 to 1)"),
         (["console"], "board console needs a terminal"),
         (["stop", "hotpin-5.4-7"], "no virtual board 'hotpin-5.4-7' is running here"),
     ],

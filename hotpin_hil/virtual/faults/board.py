@@ -105,7 +105,7 @@ class Faults:
         """Start a fault; the same seed gives the same random choices.
 
         Raises:
-            UsageError: The fault or an argument is not in the table, or has no effect in the board's current state.
+            UsageError: The fault or an argument is unknown or invalid, or would have no effect in the board's state.
         """
         arguments = find(name).parse(given)
         self._check(name, arguments)
@@ -142,7 +142,7 @@ class Faults:
         runs, size = self._board.runs, self._board.flash_bytes
         if name == "bad-flash" and int(arguments["at"]) >= size:
             raise UsageError(
-                f"fault bad-flash: at {arguments['at']} is outside the flash", f"the flash has {size} bytes"
+                f"fault bad-flash: `at` {arguments['at']} is outside the flash", f"the flash has {size} bytes"
             )
         if name == "power-cut-step":
             step = str(arguments["step"])

@@ -45,7 +45,7 @@ class Argument:
         return number
 
     def _wrong(self, fault: str, value: object, wanted: str) -> UsageError:
-        return UsageError(f"fault {fault}: {self.name} {value!r} is not valid", f"give {wanted}")
+        return UsageError(f"fault {fault}: `{self.name}` {value!r} is not valid", f"give {wanted}")
 
 
 @dataclass(frozen=True)

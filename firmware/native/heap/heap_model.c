@@ -295,15 +295,16 @@ static bool is_code_alias(uint32_t address)
     return address >= DIRAM_CODE_START && address < DIRAM_CODE_END;
 }
 
-/* Data address of the word before an alias, which stores the block's address. The mapping is its own
- * inverse. */
+/* Data address of the note: the word before an alias, which contains the block's address. The mapping is its
+ * own inverse. */
 static uint32_t alias_note(uint32_t alias)
 {
     return DIRAM_CODE_START + DIRAM_DATA_END - alias;
 }
 
-/* Stores the note in the block's last word (seen by the data bus), which is the word before the alias (seen
- * by the instruction bus), and returns the alias. The block must have room for `size` bytes and the note. */
+/* Stores the block's address as the note in its last word (seen by the data bus), which is the word before
+ * the alias (seen by the instruction bus), and returns the alias. The block must have room for `size` bytes
+ * and the note. */
 static uint32_t to_alias(heap_system_t *system, uint32_t data, uint32_t size)
 {
     uint32_t note = data + size;

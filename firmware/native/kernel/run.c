@@ -14,7 +14,7 @@
 #include "kernel/hooks.h"
 #include "kernel/task.h"
 
-#define LEAD_MAX_NS 1000000  // busy code is paused at this lead over the host's clock
+#define LEAD_MAX_NS 1000000  // busy code pauses when it is this far ahead of the host's clock
 #define LAG_MAX_NS 200000000 // longest pause of the host that virtual time catches up with
 #define BUSY_POLL_US 1000    // polling interval for input while code is busy
 

@@ -58,7 +58,7 @@ struct native_task {
     bool ended; // deleted by another task; the thread ends when it gets the baton
     sem_t baton;
     uintptr_t guard_start;
-    uintptr_t stack_end;       // of the host stack above the guard
+    uintptr_t stack_end;       // end of the host stack, which begins above the guard
     native_task_t *next_ready; // next task of the same priority
     native_task_t *next_all;
     native_wait_list_t *waits_in;

@@ -17,7 +17,7 @@
 #include "memory_manager.h"
 #include "telemetry.h"
 
-/* Not RTC_NOINIT: ESP-IDF v5.4 dumps no such memory. */
+/* Not RTC_NOINIT_ATTR: ESP-IDF v5.4 does not include such variables in a core dump. */
 static COREDUMP_RTC_DATA_ATTR crash_story_t s_story;
 static atomic_uint s_warnings;
 static atomic_uint s_failures;

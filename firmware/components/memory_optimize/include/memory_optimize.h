@@ -15,9 +15,10 @@
 extern "C" {
 #endif
 
-/** What the application offers. The struct must stay valid. */
+/** Functions of the application. The struct must stay valid. */
 typedef struct {
-    /** Reserves the drivers for an attempt. False if anything uses them; called again after a sample. */
+    /** Reserves the drivers for an attempt. False if anything uses them: tried again after the next steady
+     * sample. */
     bool (*begin)(void);
     /** Restarts the drivers. A restart that fails must be undone. Called only after begin(). */
     esp_err_t (*restart)(void);

@@ -3,7 +3,7 @@
  */
 #include "trend.h"
 
-#define ONE (1LL << 16) /* of fixed-point numbers */
+#define ONE (1LL << 16) /* 1 as a fixed-point number */
 
 /* Normal quantile of 99.99 %, two-sided, and the terms of Student's t around it (A&S 26.7.5), times ONE. */
 #define QUANTILE 254974
@@ -13,7 +13,7 @@
 
 #define FINE 16 /* residuals are in 1/16 bytes, so that few of them are equal by rounding */
 #define RESIDUAL_MAX (1L << 30)
-#define WIDEST 16           /* see the host's _widest() */
+#define WIDEST 16           /* see _widest() in hotpin_hil/analysis/leak.py */
 #define CORRELATED_MIN 8    /* minimum number of readings for an estimate of the correlation */
 #define CORRELATION_SHARE 4 /* lags up to a quarter of the readings */
 

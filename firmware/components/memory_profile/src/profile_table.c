@@ -96,7 +96,7 @@ static IRAM_ATTR uint32_t new_row(profile_table_t *table, const uint32_t *frames
     return table->row_count++;
 }
 
-/** The last row of each memory type, without frames, for the allocations that found no row. */
+/** The row for allocations of this memory type that found no row. It has no frames. */
 static IRAM_ATTR uint32_t rest_row(profile_table_t *table, uint32_t memory)
 {
     table->loss.no_row++;

@@ -29,8 +29,8 @@
 #define STOP_WAITS_MAX 100
 _Static_assert(PERIOD_MS_MAX < STOP_WAIT_MS * STOP_WAITS_MAX, "stop=1 waits for a task's longest pause");
 
-#define LINE_COST 96    /* of a load task's longest line in the transmit ring */
-#define ROOM_WAIT_MS 50 /* TASKS_MAX lines in this time are two thirds of what 115200 baud carry */
+#define LINE_COST 96    /* bytes of the transmit ring that a load task's longest line takes */
+#define ROOM_WAIT_MS 50 /* TASKS_MAX lines in this time are two thirds of what 115200 baud can carry */
 
 static const char *const TAGS[TASKS_MAX] = {"LOAD0", "LOAD1", "LOAD2", "LOAD3"};
 
@@ -130,7 +130,7 @@ static esp_err_t log_quiet(const console_request_t *request, console_reply_t *re
 {
     if (reply->id != 0) {
         return console_fail(reply, ESP_ERR_NOT_SUPPORTED,
-                            "available to typed commands only: a request ends the silence");
+                            "for typed commands only: a request switches the output on again");
     }
     const char *what = console_arg(request, "what");
     bool on = console_arg(request, "off") == NULL;

@@ -212,7 +212,7 @@ static void put_chunk(stream_t *stream)
         stream->failed++;
         return;
     }
-    chunk[0] = (uint8_t)stream->count; /* the play uses its memory */
+    chunk[0] = (uint8_t)stream->count; /* writes to the chunk, as a player would */
     chunk[size - 1] = (uint8_t)stream->count;
     stream->chunks[stream->count++] = chunk;
 }

@@ -31,7 +31,7 @@ typedef struct {
     bool keep;       /*!< store the reply, in case the request is repeated */
     const char *err; /*!< name of the error, e.g. BAD_ARGUMENT; NULL: use esp_err_to_name() */
     char message[CONSOLE_MESSAGE_SIZE];
-    const char *key; /*!< key of the wrong argument, NULL: none; points into the request, as does the value */
+    const char *key; /*!< key of the wrong argument or NULL; points into the request, like value */
     size_t key_length;
     const char *value;
     void (*after)(void); /*!< called when the reply has left the UART; for commands that reset the board */

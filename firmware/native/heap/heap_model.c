@@ -101,7 +101,7 @@ static heap_t *new_heap(heap_system_t *system, uint32_t start, uint32_t length, 
 {
     system->error[0] = '\0';
     if ((unsigned)type >= HEAP_TYPE_COUNT) {
-        heap_fail(system, "heap at 0x%08" PRIx32 ": no memory type %d", start, (int)type);
+        heap_fail(system, "heap at 0x%08" PRIx32 ": unknown memory type %d", start, (int)type);
         return NULL;
     }
     if (system->count == HEAP_MAX_HEAPS) {
@@ -133,8 +133,8 @@ static heap_t *new_heap(heap_system_t *system, uint32_t start, uint32_t length, 
     if (!tlsf_init(&heap->tlsf, start, length, memory_map_host(&system->map, start))) {
         heap_fail(system,
                   "heap at 0x%08" PRIx32 ": a length of %" PRIu32
-                  " can't be a heap (a start that is a multiple of 4, "
-                  "about 250 bytes to 4 MB)",
+                  " can't be a heap (give a start that is a multiple of 4 and a "
+                  "length of about 250 bytes to 4 MB)",
                   start, length);
         free(heap);
         return NULL;

@@ -78,7 +78,8 @@ void predict_add(predict_state_t *state, uint32_t at_ms, const predict_window_t 
 predict_time_t predict_time(const predict_fall_t *fall, uint32_t threshold);
 
 /**
- * Returns true if the fall towards this threshold must be announced now, and marks it as announced: it has
- * lasted long enough for its distance, the threshold is ahead, and the fall has not been announced yet.
+ * Returns true if the fall towards this threshold must be announced now, and marks it as announced. That is
+ * the case if it has not been announced yet, the threshold has not been reached, and the fall has lasted long
+ * enough for the time that remains (see PREDICT_SETTLED).
  */
 bool predict_announce(predict_series_t *series, int level, uint32_t threshold);

@@ -252,7 +252,7 @@ static uint64_t square_root(uint64_t number)
     return root;
 }
 
-/* Distance of the interval's ends in the order of slopes, times ONE. */
+/* Number of slopes, in ascending order, from one end of the interval to the other, times ONE. */
 static int64_t rank_reach(int64_t variance_18, int64_t wide, int64_t inflated)
 {
     int64_t variance = variance_18 * inflated / 18;
@@ -303,7 +303,7 @@ bool trend_may_fall(const int32_t value[], size_t count)
             falling += value[later] < value[earlier];
         }
     }
-    /* Even without correlation, and if every reading equals another reading. */
+    /* Without correlation, the interval spans the fewest ranks. */
     int64_t ranks = rank_reach(kendall_variance_18(value, count), QUANTILE, ONE);
     return 2 * (int64_t)falling * ONE > (int64_t)pairs_of(count) * ONE + ranks;
 }

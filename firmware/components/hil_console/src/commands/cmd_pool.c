@@ -87,13 +87,13 @@ static esp_err_t create(const console_request_t *request, console_reply_t *reply
     s_pool = memory_pool_create(s_name, console_arg_u32(request, "block", 0),
                                 console_arg_u32(request, "count", 0), console_caps(request));
     if (s_pool == NULL) {
-        return console_fail(reply, ESP_ERR_NO_MEM, "no memory, no free pool, or a wrong size");
+        return console_fail(reply, ESP_ERR_NO_MEM, "no memory, no free pool, or an invalid size");
     }
     memory_pool_set_fallback(s_pool, console_arg(request, "heap") != NULL);
     return ESP_OK;
 }
 
-/** Adds the addresses of the taken blocks. */
+/** Takes blocks and adds their addresses to the reply. */
 static void take(console_reply_t *reply, uint32_t count)
 {
     console_array_begin(reply, "at");
@@ -136,7 +136,7 @@ static esp_err_t misuse(const char *how)
     }
     esp_err_t good = block != NULL ? memory_pool_free(s_pool, block) : ESP_OK;
     if (twice && newer == NULL) {
-        return ESP_ERR_NO_MEM; /* the pool needs two free blocks */
+        return ESP_ERR_NO_MEM; /* freeing twice needs two free blocks */
     }
     if (twice && good == ESP_OK) {
         memory_pool_free(s_pool, newer);

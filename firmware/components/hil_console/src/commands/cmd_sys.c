@@ -105,7 +105,7 @@ static void hold_output(void *arg)
 static uint32_t s_hold_ms;
 static TaskFunction_t s_hold;
 
-/* After the reply, because nothing can be written while the output lock is held. */
+/** Runs after the reply, because nothing can be written while the output lock is held. */
 static void start_to_hold(void)
 {
     if (xTaskCreate(s_hold, "lock", LOCK_STACK, (void *)(uintptr_t)s_hold_ms, LOCK_PRIORITY, NULL) !=

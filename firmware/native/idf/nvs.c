@@ -1148,7 +1148,7 @@ esp_err_t nvs_commit(nvs_handle_t handle)
 {
     native_lock_acquire(&s_lock);
     esp_err_t err =
-        *find_handle(handle) == NULL ? ESP_ERR_NVS_INVALID_HANDLE : ESP_OK; // all values are already written
+        *find_handle(handle) == NULL ? ESP_ERR_NVS_INVALID_HANDLE : ESP_OK; // values are written when set
     native_lock_release(&s_lock);
     return err;
 }

@@ -408,7 +408,7 @@ void native_disinherit(native_task_t *holder)
 
 void native_disinherit_to(native_task_t *holder, UBaseType_t highest_waiting)
 {
-    if (holder->mutexes_held == 1) { // otherwise tasks that wait for another mutex may lend their priority
+    if (holder->mutexes_held == 1) { // with more, a task waiting for another one may lend its priority
         set_priority(holder,
                      highest_waiting > holder->base_priority ? highest_waiting : holder->base_priority);
     }

@@ -61,8 +61,7 @@ typedef struct {
     predict_series_t series[PREDICT_MEMORIES];
 } predict_state_t;
 
-/** Times from the newest window until free memory is below a threshold, ms; PREDICT_NEVER: not foreseeable.
- */
+/** Times from the newest window until free memory is below a threshold, ms; PREDICT_NEVER: unpredictable. */
 typedef struct {
     uint32_t expected_ms;
     uint32_t earliest_ms;

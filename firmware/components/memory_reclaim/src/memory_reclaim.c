@@ -77,7 +77,7 @@ const char *memory_reclaim_trigger_name(memory_reclaim_trigger_t trigger)
     return (unsigned)trigger < ARRAY_SIZE(NAMES) ? NAMES[trigger] : "?";
 }
 
-/* --- One at a time --- */
+/* --- Only one run at a time --- */
 
 static bool try_begin(void)
 {

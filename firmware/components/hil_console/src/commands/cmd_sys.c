@@ -79,7 +79,7 @@ static esp_err_t sys_tasks(const console_request_t *request, console_reply_t *re
 
 #define LOCK_MS_MAX 20000
 #define LOCK_STACK 2560
-#define LOCK_PRIORITY 7 /* takes a free lock at once */
+#define LOCK_PRIORITY 7 /* high enough to take a free lock at once */
 
 static atomic_bool s_is_held;
 

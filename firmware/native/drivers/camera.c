@@ -258,7 +258,7 @@ static esp_err_t cam_config(const camera_config_t *config)
         ESP_LOGE(HAL_TAG, "%s(%d): cam intr alloc failed", __func__, __LINE__);
         return ESP_FAIL;
     }
-    /* Like the driver, ignore a failure of the task creation. */
+    /* Like the driver, ignore it if the task cannot be created. */
     xTaskCreatePinnedToCore(cam_task, "cam_task", CONFIG_CAMERA_TASK_STACK_SIZE, NULL,
                             configMAX_PRIORITIES - 2, &s_camera.task, 0);
     ESP_LOGI(HAL_TAG, "cam config ok");

@@ -102,7 +102,7 @@ void camera_backend_close(void)
     free_blocks();
 }
 
-/** SOI, a frame header with the size, a scan of noise without markers, EOI. */
+/** Writes SOI, a frame header with the size, a scan of noise without markers, and EOI. */
 static size_t draw(uint8_t *frame)
 {
     static const uint8_t HEAD[] = {

@@ -20,7 +20,7 @@ void __wrap_esp_core_dump_report_stack_usage(uint32_t new_sp);
 void __wrap_esp_core_dump_report_stack_usage(uint32_t new_sp)
 {
     __real_esp_core_dump_report_stack_usage(new_sp);
-    __asm__ volatile("mov a3, a1" ::: "a3"); /* the caller's a11 is an address that can be read */
+    __asm__ volatile("mov a3, a1" ::: "a3"); /* makes the caller's a11 an address that can be read */
 }
 
 #endif

@@ -38,7 +38,7 @@ static void warned(const memory_warning_t *warning)
     crash_story_warning(&s_story, atomic_fetch_add(&s_warnings, 1) + 1, warning);
 }
 
-/* Return addresses, starting with the caller of failed(). The first are in the memory manager and the
+/* Reads return addresses, starting with the caller of failed(). The first are in the memory manager and the
  * heap. */
 static IRAM_ATTR NOINLINE_ATTR void read_frames(uint32_t frames[CRASH_FRAMES])
 {

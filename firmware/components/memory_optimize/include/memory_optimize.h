@@ -47,7 +47,8 @@ typedef struct {
  */
 esp_err_t memory_optimize_start(const memory_optimize_hooks_t *hooks);
 
-/** Switches automatic optimisation. Until this is called, CONFIG_HOTPIN_MEM_OPTIMIZE_AT_START counts. */
+/** Switches automatic optimisation on or off. Until this is called, CONFIG_HOTPIN_MEM_OPTIMIZE_AT_START
+ * applies. */
 void memory_manager_set_auto_optimize(bool enable);
 
 /**

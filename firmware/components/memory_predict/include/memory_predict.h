@@ -33,7 +33,7 @@ typedef struct {
     uint32_t loss_per_hour; //!< Bytes
     uint32_t windows;       //!< Duration of the fall so far, in windows
     uint32_t expected_ms;   //!< From timestamp_ms until a window is below the threshold; 0: now
-    uint32_t earliest_ms;   //!< Confidence interval of expected_ms
+    uint32_t earliest_ms;   //!< Confidence interval of expected_ms, to latest_ms
     uint32_t latest_ms;
 } memory_prediction_t;
 

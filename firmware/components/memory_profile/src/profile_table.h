@@ -15,7 +15,7 @@
 
 #include "memory_profile_types.h"
 
-#define PROFILE_BLOCK_MAX ((1U << 22) - 1U) /*!< bytes of the largest block; a heap of the ESP32 has 4 MB */
+#define PROFILE_BLOCK_MAX ((1U << 22) - 1U) /*!< bytes of the largest block; an ESP32 heap has up to 4 MB */
 #define PROFILE_ROWS_MAX 1023U              /*!< limit of profile_block_t.row */
 
 /** One block in use: a slot of the hash table of addresses. */

@@ -206,7 +206,7 @@ static void run_one(memory_reclaim_t *reclaimer, memory_reclaim_trigger_t trigge
     taskEXIT_CRITICAL(&s_lock);
     send_event(&use, skipped);
     if (skipped) {
-        ESP_LOGW(TAG, "%s freed nothing in %d runs: skipped until a request makes it free memory",
+        ESP_LOGW(TAG, "%s freed nothing in %d runs: skipped until it frees memory on request",
                  reclaimer->name, MEMORY_RECLAIM_IDLE_MAX);
     }
 }

@@ -162,7 +162,7 @@ static IRAM_ATTR void on_tick(void)
     s_interrupts_left--;
 }
 
-/** The interrupt takes and gives a block at each tick, while this task does the same. */
+/** Has the tick interrupt take and give back a block at each tick, while this task does the same. */
 static esp_err_t interrupt(console_reply_t *reply, uint32_t count)
 {
     s_interrupts_served = 0;
@@ -231,8 +231,8 @@ static void play_chunk(stream_t *stream)
     }
 }
 
-/** Plays of mixed lengths in chunks of mixed sizes. Every tenth play leaves an object allocated, as a cache
- * would.
+/** Simulates plays of mixed lengths in chunks of mixed sizes. Every tenth play leaves an object allocated, as
+ * a cache would.
  */
 static esp_err_t plays(const console_request_t *request, console_reply_t *reply)
 {

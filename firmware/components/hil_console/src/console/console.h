@@ -69,7 +69,7 @@ extern const console_group_t CMD_MODE;
 extern const console_group_t CMD_RESOURCES;
 extern const console_group_t CMD_RTC;
 extern const console_group_t CMD_SOUND;
-/* Each only if its CONFIG_HOTPIN_MEM_… option is on: */
+/* Each of these exists only if its CONFIG_HOTPIN_MEM_… option is on. */
 extern const console_group_t CMD_ADAPT;
 extern const console_group_t CMD_POOL;
 extern const console_group_t CMD_PREDICT;

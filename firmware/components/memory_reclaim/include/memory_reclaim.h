@@ -28,7 +28,7 @@ typedef enum {
     MEMORY_RECLAIM_LOW,      //!< Free memory fell below the warning threshold
     MEMORY_RECLAIM_CRITICAL, //!< Free memory fell below the critical threshold
     MEMORY_RECLAIM_FAILURE,  //!< An allocation of a watched kind failed
-    MEMORY_RECLAIM_REFUSAL,  //!< A component lacks memory: memory_reclaim_for() or _until()
+    MEMORY_RECLAIM_REFUSAL,  //!< A component needs memory: memory_reclaim_for() or _until()
     MEMORY_RECLAIM_REQUEST,  //!< memory_manager_optimize(); if the monitor task calls it, they run later
     MEMORY_RECLAIM_TRIGGERS_,
 } memory_reclaim_trigger_t;

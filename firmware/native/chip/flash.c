@@ -206,7 +206,7 @@ const esp_partition_t *esp_partition_find_first(esp_partition_type_t type, esp_p
     if (!s_loaded) {
         load();
     }
-    /* The iterator takes the place of the next allocation until it is freed. */
+    /* Until it is freed, the iterator occupies memory that the lock's allocation would otherwise get. */
     void *iterator = heap_caps_malloc_default(SIZE_ITERATOR);
     native_lock_acquire(&s_list_lock);
     native_lock_release(&s_list_lock);

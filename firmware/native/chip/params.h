@@ -16,9 +16,9 @@ typedef struct {
     const char *flash_file;
     const char *rtc_file;
     uint32_t rom_cause; /* ROM reset code */
-    uint64_t start_us;  /* virtual time of the app's start, us */
-    uint64_t uptime_us; /* uptime that the app starts with, us: to boot near a counter's wrap */
-    bool clock_held;    /* the clock stops while all tasks wait, until a `run` on faults_fd */
+    uint64_t start_us;  /* virtual time when the app starts, us */
+    uint64_t uptime_us; /* uptime when the app starts, us; lets it start shortly before a counter wraps */
+    bool clock_held;    /* the clock stops while all tasks wait, until a `run` request on faults_fd */
     uint64_t seed;
     double time_scale; /* virtual seconds per host second; 0: as fast as possible */
     bool uart_paced;   /* bytes reach the host when a real serial line would deliver them */

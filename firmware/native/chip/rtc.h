@@ -8,7 +8,7 @@
 #include <stdint.h>
 
 enum {
-    NATIVE_RESET_NO_HINT = 0, /* otherwise an esp_reset_reason_t */
+    NATIVE_RESET_NO_HINT = 0, /* any other hint is an esp_reset_reason_t */
 };
 
 void native_rtc_init(void);

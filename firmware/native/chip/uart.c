@@ -162,8 +162,8 @@ static void on_rx_arrived(native_event_t *event)
     }
 }
 
-/* Room for received bytes. An unpaced line blocks the host, so no byte is lost. A paced line does not
- * block. */
+/* Room for received bytes. An unpaced line without room blocks the host, so no byte is lost. A paced line
+ * never blocks the host. */
 static size_t rx_room(void)
 {
     if (g_native_params.uart_paced) {

@@ -27,7 +27,7 @@ static void __attribute__((noreturn)) fail(const char *path)
     _exit(2);
 }
 
-/* Before any code that is counted. */
+/* Runs before any code that is counted. */
 static void __attribute__((constructor(101))) map_counters(void)
 {
     const char *folder = getenv("HOTPIN_COUNTERS");
@@ -46,7 +46,7 @@ static void __attribute__((constructor(101))) map_counters(void)
     close(fd);
 }
 
-/* After gcov has registered all files. */
+/* Runs after gcov has registered all files. */
 static void __attribute__((constructor)) dump_on_request(void)
 {
     if (getenv("HOTPIN_COUNTERS_DUMP") != NULL) {

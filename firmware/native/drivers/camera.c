@@ -36,8 +36,8 @@ static const char *HAL_TAG = "cam_hal";
 #define DMA_NODE_SIZE 2048
 #define SIZE_DESCRIPTOR 12
 #define SIZE_DRIVER 92
-#define SIZE_SENSOR 32                        // together with the interrupt, fills up to the internal median
-static const size_t BUS_SIZES[] = {1280, 24}; // fill up to the PSRAM median
+#define SIZE_SENSOR 32                        // chosen: internal RAM then totals the boards' median
+static const size_t BUS_SIZES[] = {1280, 24}; // chosen: PSRAM then totals the boards' median
 #define SIZE_FRAME 56
 #define EVENTS 7
 #define FRAMES_MAX 2
@@ -71,7 +71,7 @@ static struct {
     native_event_t vsync;
 } s_camera;
 
-static bool s_used; // the sensor has been stopped since power-on
+static bool s_used; // the sensor has been started and stopped since power-on
 
 /* --- Frames --- */
 
@@ -258,7 +258,7 @@ static esp_err_t cam_config(const camera_config_t *config)
         ESP_LOGE(HAL_TAG, "%s(%d): cam intr alloc failed", __func__, __LINE__);
         return ESP_FAIL;
     }
-    /* Like the driver, ignore a failure of the task creation. */
+    /* Like the driver, ignore it if the task cannot be created. */
     xTaskCreatePinnedToCore(cam_task, "cam_task", CONFIG_CAMERA_TASK_STACK_SIZE, NULL,
                             configMAX_PRIORITIES - 2, &s_camera.task, 0);
     ESP_LOGI(HAL_TAG, "cam config ok");

@@ -55,7 +55,7 @@ typedef enum { REGISTERED = 1, READY, RUNNING } state_t;
 typedef struct controller controller_t;
 
 typedef struct {
-    void *block; // block of the chip's object, which is the handle
+    void *block; // block that the object takes on the chip; its address is the handle
     controller_t *controller;
     i2s_dir_t dir;
     i2s_role_t role;
@@ -79,7 +79,7 @@ typedef struct {
     SemaphoreHandle_t binary;
     native_event_t done;  // the DMA has reached the end of a buffer
     uint32_t in_progress; // index of the buffer that the DMA uses
-    uint64_t started_us;  // minus the jumps of the clock until then
+    uint64_t started_us;  // start time minus the clock's jumps before it
     uint64_t buffers_done;
     uint64_t position; // position in the tone, samples
 } channel_t;

@@ -11,7 +11,7 @@
 typedef struct {
     uint64_t frames;   /* frames sent since the process started, including silence */
     uint64_t sounding; /* frames with a non-zero sample */
-    uint32_t crc32;    /* CRC over the samples of the sounding frames */
+    uint32_t crc32;    /* CRC over the samples of those frames */
 } native_i2s_line_t;
 
 native_i2s_line_t native_i2s_line(i2s_port_t port);

@@ -22,7 +22,7 @@
 extern "C" {
 #endif
 
-#define HEAP_PRIORITIES 3 // capability sets per heap, tried in this order (SOC_MEMORY_TYPE_NO_PRIOS)
+#define HEAP_PRIORITIES 3 // capability sets per heap, one per priority (SOC_MEMORY_TYPE_NO_PRIOS)
 #define HEAP_MAX_HEAPS 16 // maximum number of heaps in a system
 
 typedef struct heap_system heap_system_t;
@@ -116,7 +116,8 @@ bool heap_system_boot_line(heap_system_t *system, const char *key, const char *v
  * 0 if there is none. */
 uint32_t heap_system_boot_block(const heap_system_t *system, const char *name, uint32_t index);
 
-/* The same steps as functions. add_heap is for regions known at reset, add_region for regions added later. */
+/* The steps of heap_system_boot_line() as functions. add_heap is for regions known at reset, add_region for
+ * regions added later. */
 bool heap_system_add_heap(heap_system_t *system, uint32_t start, uint32_t length, heap_type_t type);
 bool heap_system_add_region(heap_system_t *system, uint32_t start, uint32_t length, heap_type_t type);
 bool heap_system_reserve_pool(heap_system_t *system, uint32_t size, bool default_caps, bool no_minimum);
@@ -172,7 +173,7 @@ bool heap_system_describe(const heap_system_t *system, uint32_t index, heap_desc
 /* Index of the heap that contains an address (the pool, not the heap around it); -1 if there is none. */
 int heap_system_find(const heap_system_t *system, uint32_t address);
 
-/* reset_minimum sets one heap's minimum to its free size and returns the old one; the second function lowers
+/* reset_minimum sets one heap's minimum to its free size and returns the old minimum; lower_minimum lowers
  * the minimum to a saved value. */
 uint32_t heap_system_reset_minimum(heap_system_t *system, uint32_t index);
 void heap_system_lower_minimum(heap_system_t *system, uint32_t index, uint32_t minimum);

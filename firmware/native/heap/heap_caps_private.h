@@ -17,11 +17,11 @@ void *heap_caps_calloc_base(size_t n, size_t size, uint32_t caps);
 void *heap_caps_realloc_base(void *ptr, size_t size, uint32_t caps);
 
 void heap_base_init(heap_system_t *system);
-/* Call it first by each function that changes the heap. */
+/* Every function that changes the heap must call this first. */
 heap_system_t *heap_begin(void);
 /* Panics if the last call found damage. */
 void heap_check_health(void);
-/* Until unlocked, heap_begin() panics. */
+/* While the heap is locked, heap_begin() panics. */
 void heap_lock_for_walk(bool locked);
 
 void heap_panic(const char *found, const char *assertion, const char *note) __attribute__((noreturn));

@@ -101,7 +101,7 @@ static heap_t *new_heap(heap_system_t *system, uint32_t start, uint32_t length, 
 {
     system->error[0] = '\0';
     if ((unsigned)type >= HEAP_TYPE_COUNT) {
-        heap_fail(system, "heap at 0x%08" PRIx32 ": no memory type %d", start, (int)type);
+        heap_fail(system, "heap at 0x%08" PRIx32 ": unknown memory type %d", start, (int)type);
         return NULL;
     }
     if (system->count == HEAP_MAX_HEAPS) {
@@ -133,8 +133,8 @@ static heap_t *new_heap(heap_system_t *system, uint32_t start, uint32_t length, 
     if (!tlsf_init(&heap->tlsf, start, length, memory_map_host(&system->map, start))) {
         heap_fail(system,
                   "heap at 0x%08" PRIx32 ": a length of %" PRIu32
-                  " can't be a heap (a start that is a multiple of 4, "
-                  "about 250 bytes to 4 MB)",
+                  " can't be a heap (give a start that is a multiple of 4 and a "
+                  "length of about 250 bytes to 4 MB)",
                   start, length);
         free(heap);
         return NULL;
@@ -295,15 +295,16 @@ static bool is_code_alias(uint32_t address)
     return address >= DIRAM_CODE_START && address < DIRAM_CODE_END;
 }
 
-/* Data address of the word before an alias, which stores the block's address. The mapping is its own
- * inverse. */
+/* Data address of the note: the word before an alias, which contains the block's address. The mapping is its
+ * own inverse. */
 static uint32_t alias_note(uint32_t alias)
 {
     return DIRAM_CODE_START + DIRAM_DATA_END - alias;
 }
 
-/* Stores the note in the block's last word (seen by the data bus), which is the word before the alias (seen
- * by the instruction bus), and returns the alias. The block must have room for `size` bytes and the note. */
+/* Stores the block's address as the note in its last word (seen by the data bus), which is the word before
+ * the alias (seen by the instruction bus), and returns the alias. The block must have room for `size` bytes
+ * and the note. */
 static uint32_t to_alias(heap_system_t *system, uint32_t data, uint32_t size)
 {
     uint32_t note = data + size;

@@ -47,7 +47,7 @@ static bool map_pages(memory_map_t *map, uint32_t start, uint32_t length, char *
         const char *reason = host == MAP_FAILED ? strerror(errno) : "the host chose another address";
         snprintf(error, error_size,
                  "cannot map 0x%08" PRIx32 " to 0x%08" PRIx32
-                 ": %s (the process uses these addresses otherwise; "
+                 ": %s (the process already uses these addresses; "
                  "build the program position independent)",
                  start, start + length - 1, reason);
         if (host != MAP_FAILED) {

@@ -177,8 +177,8 @@ static void list_remove(tlsf_heap_t *heap, uint32_t block)
 }
 
 /*
- * Removes the block for a size from its list: the head of the first non-empty list at or above the size
- * rounded up to its class. Sets *size to the rounded size. Returns 0 if there is no such block.
+ * Takes a free block of at least this size from its list. Rounds *size up to its class, and takes the head of
+ * the first non-empty list at or above that class. Returns 0 if there is no such block.
  */
 static uint32_t take_fit(tlsf_heap_t *heap, uint32_t *size)
 {

@@ -37,7 +37,7 @@
 #define XTENSA_EXCCAUSE 232
 #define XTENSA_EXCVADDR 238
 #define NOTES_MAX 1024
-#define RTC_ADDRESS 0x50000000u /* of the variables, on the chip */
+#define RTC_ADDRESS 0x50000000u /* address of the variables on the chip */
 #define RTC_MAX 8192u
 
 #if CONFIG_ESP_COREDUMP_ENABLE_TO_FLASH
@@ -128,7 +128,7 @@ static Elf32_Phdr note_segment(uint32_t start)
                         .p_flags = PF_R | PF_W};
 }
 
-/* Adds the variables behind the notes. */
+/* Adds the variables after the notes. */
 static Elf32_Phdr rtc_segment(void)
 {
     size_t length = (size_t)(__stop_rtc_coredump - __start_rtc_coredump);

@@ -739,7 +739,7 @@ static esp_err_t list_indexes(blob_index_t **indexes)
     return ESP_OK;
 }
 
-/* The index of a chunk's blob in the chunk's version; NULL if there is none. */
+/* The index that lists this chunk: same blob, same version. NULL if there is none. */
 static blob_index_t *index_of(blob_index_t *indexes, const item_t *chunk)
 {
     for (; indexes != NULL; indexes = indexes->next) {
@@ -782,7 +782,7 @@ static esp_err_t erase_remains(void)
                 break;
             }
         }
-        index->item.ns = NS_INDEX; // has no blobs, so the chunks do not belong to a blob
+        index->item.ns = NS_INDEX; // contains no blobs, so that index_of() no longer finds this index
     }
     for (page_t *page = s_used; page != NULL && err == ESP_OK; page = page->next) {
         for (uint32_t entry = 0; find_in_page(page, &entry, 0xFF, TYPE_BLOB_DATA, NULL, CHUNK_ANY, &item);
@@ -1148,7 +1148,7 @@ esp_err_t nvs_commit(nvs_handle_t handle)
 {
     native_lock_acquire(&s_lock);
     esp_err_t err =
-        *find_handle(handle) == NULL ? ESP_ERR_NVS_INVALID_HANDLE : ESP_OK; // all values are already written
+        *find_handle(handle) == NULL ? ESP_ERR_NVS_INVALID_HANDLE : ESP_OK; // values are written when set
     native_lock_release(&s_lock);
     return err;
 }

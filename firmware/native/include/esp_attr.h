@@ -35,7 +35,7 @@
 #define RTC_SLOW_ATTR
 #define RTC_IRAM_ATTR
 #define RTC_FAST_ATTR
-/* In the core dump (idf/core_dump.c); the name is a C identifier for the same reason. */
+/* Included in core dumps (idf/core_dump.c). The section's name is a C identifier for the same reason. */
 #define COREDUMP_RTC_DATA_ATTR __attribute__((section("rtc_coredump")))
 #define COREDUMP_RTC_FAST_ATTR
 #define COREDUMP_DRAM_ATTR

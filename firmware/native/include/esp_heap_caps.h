@@ -38,7 +38,8 @@ extern "C" {
 #define MALLOC_CAP_DMA_DESC_AXI (1 << 18)
 #define MALLOC_CAP_CACHE_ALIGNED (1 << 19)
 #define MALLOC_CAP_SIMD (1 << 20)
-#define MALLOC_CAP_INVALID (1U << 31) //!< No memory has it. In walk and check: every heap. An int in ESP-IDF
+/* No memory has it. To walk and check functions it means every heap. In ESP-IDF it is an int. */
+#define MALLOC_CAP_INVALID (1U << 31)
 
 /* Called if an allocation fails, with its size, its capabilities and the name of the ESP-IDF function. */
 typedef void (*esp_alloc_failed_hook_t)(size_t size, uint32_t caps, const char *function_name);

@@ -35,7 +35,7 @@ typedef struct {
     void (*idle)(int core);
     /* Called when a task is deleted; its memory may still be in use. */
     void (*task_deleted)(native_task_t *task);
-    /* Called first and last in a task's thread. */
+    /* Called at the beginning and at the end of a task's thread. */
     void (*thread_begin)(void);
     void (*thread_end)(void);
 } native_hooks_t;

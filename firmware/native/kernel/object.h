@@ -26,7 +26,7 @@ void *native_host_alloc(size_t size);
 void native_host_free(void *p);
 
 /* Sizes of kernel objects in the ESP32's heap: requested bytes, recorded with ESP-IDF v5.4. */
-#define NATIVE_SIZE_TCB(cores) ((cores) == 1 ? 336 : 340) /* on one core without the core number */
+#define NATIVE_SIZE_TCB(cores) ((cores) == 1 ? 336 : 340) /* one core: no core number */
 #define NATIVE_SIZE_QUEUE 84
 #define NATIVE_SIZE_EVENT_GROUP 36
 #define NATIVE_SIZE_RING_BUFFER 112

@@ -14,7 +14,7 @@
 #include "kernel/hooks.h"
 #include "kernel/task.h"
 
-#define LEAD_MAX_NS 1000000  // busy code is paused at this lead over the host's clock
+#define LEAD_MAX_NS 1000000  // busy code pauses when it is this far ahead of the host's clock
 #define LAG_MAX_NS 200000000 // longest pause of the host that virtual time catches up with
 #define BUSY_POLL_US 1000    // polling interval for input while code is busy
 
@@ -68,8 +68,8 @@ bool native_clock_stands(void)
     return s_stands;
 }
 
-/* All tasks wait, and no event is due before the held clock's limit: waits for the next request. Input that
- * came before the request to run is passed on first. */
+/* Called when all tasks wait and no event is due before the held clock's limit. Waits for the next request,
+ * but first passes on the input that came before the last request to run. */
 static void stand_still(void)
 {
     if (s_run_requested && g_native_hooks.host_poll(0)) {

@@ -21,8 +21,7 @@ void native_clock_run(uint64_t us);
 bool native_clock_stands(void);
 /* Changes the time scale from this moment on. */
 void native_run_set_time_scale(double time_scale);
-/* Jumps the clock and all pending deadlines forward by the same time, whatever the time scale: nothing
- * happens in that time. */
+/* Moves the clock and all pending deadlines forward by the same time: nothing happens in that time. */
 void native_run_jump(uint64_t us);
 /* Declares the CPU time of the running code. During that time due events fire, tasks of higher priority
  * preempt it, and tasks of equal priority share the CPU by ticks. */

@@ -58,7 +58,7 @@ struct native_task {
     bool ended; // deleted by another task; the thread ends when it gets the baton
     sem_t baton;
     uintptr_t guard_start;
-    uintptr_t stack_end;       // of the host stack above the guard
+    uintptr_t stack_end;       // end of the host stack, which begins above the guard
     native_task_t *next_ready; // next task of the same priority
     native_task_t *next_all;
     native_wait_list_t *waits_in;
@@ -408,7 +408,7 @@ void native_disinherit(native_task_t *holder)
 
 void native_disinherit_to(native_task_t *holder, UBaseType_t highest_waiting)
 {
-    if (holder->mutexes_held == 1) { // otherwise tasks that wait for another mutex may lend their priority
+    if (holder->mutexes_held == 1) { // with more, a task waiting for another one may lend its priority
         set_priority(holder,
                      highest_waiting > holder->base_priority ? highest_waiting : holder->base_priority);
     }

@@ -81,7 +81,7 @@ def read(
     found: dict[str, Component] = {}
     for name, (directory, sources, include_dirs, private_include_dirs, *late_requires) in late.items():
         if name not in early:
-            continue  # required only by a configuration, which ESP-IDF does not support
+            continue  # only a conditional REQUIRES names it, which ESP-IDF does not support
         requires = early[name][4:]
         base = Path(directory)
         found[name] = Component(

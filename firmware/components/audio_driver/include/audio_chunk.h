@@ -20,7 +20,7 @@ extern "C" {
 /** @brief Allocates the pool, if it does not exist yet. @return ESP_OK; ESP_ERR_NO_MEM: not enough PSRAM */
 esp_err_t audio_chunk_prepare(void);
 
-/** @brief Takes a chunk. Prepares the pool if that failed before. @return NULL: no PSRAM */
+/** @brief Takes a chunk. Allocates the pool if that failed before. @return NULL: no PSRAM */
 void *audio_chunk_take(void);
 
 /** @brief Gives a chunk back; NULL is allowed. */

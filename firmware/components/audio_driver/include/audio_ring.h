@@ -22,8 +22,8 @@ typedef struct {
 
 /** Initialises an empty ring. size: bytes of memory, a power of two, at most 2^31. */
 void audio_ring_init(audio_ring_t *ring, void *memory, uint32_t size);
-/** Number of bytes in the ring, from 0 to its size. Any task may call it. Until the caller reads or writes,
- * the number can only grow for the reader, and only shrink for the writer. */
+/** Number of bytes in the ring, from 0 to its size. Any task may call it. The returned number is a
+ * lower bound for the reader and an upper bound for the writer, until they next read or write. */
 uint32_t audio_ring_used(const audio_ring_t *ring);
 /** Number of bytes that fit into the ring: its size less audio_ring_used(). */
 uint32_t audio_ring_room(const audio_ring_t *ring);

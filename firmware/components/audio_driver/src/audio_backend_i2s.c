@@ -34,7 +34,7 @@ static i2s_std_config_t channel_config(i2s_slot_mode_t slots)
 
 static void delete_channels(void)
 {
-    /* In reverse order of creation; channels that were not created are NULL. */
+    /* Deletes in reverse order of creation. A channel that was not created is NULL. */
     if (s_rx != NULL) {
         i2s_del_channel(s_rx);
         s_rx = NULL;
@@ -85,7 +85,7 @@ esp_err_t audio_backend_write(const void *data, size_t len, size_t *written, uin
     return i2s_channel_write(s_tx, data, len, written, timeout_ms);
 }
 
-/** The ESP32 stores 16-bit mono samples in pairs, the later sample first. */
+/** Swaps the samples of each pair: the ESP32 stores 16-bit mono samples in pairs, the later sample first. */
 static void put_in_order(int16_t *samples, size_t count)
 {
     for (size_t i = 0; i + 1 < count; i += 2) {

@@ -17,7 +17,7 @@ void audio_ring_init(audio_ring_t *ring, void *memory, uint32_t size)
 uint32_t audio_ring_used(const audio_ring_t *ring)
 {
     uint32_t read, written;
-    do { /* both counters may change between the two loads of a third task */
+    do { /* for a third task, both counters may change between the two loads */
         read = __atomic_load_n(&ring->read, __ATOMIC_ACQUIRE);
         written = __atomic_load_n(&ring->written, __ATOMIC_ACQUIRE);
     } while (read != __atomic_load_n(&ring->read, __ATOMIC_ACQUIRE));
@@ -30,7 +30,7 @@ uint32_t audio_ring_room(const audio_ring_t *ring)
     return ring->size - audio_ring_used(ring);
 }
 
-/** Number of bytes that can be copied from position `counter` without wrapping: at most len and limit. */
+/** Bytes that can be copied at position `counter` before the ring wraps, but not more than len or limit. */
 static uint32_t up_to_end(const audio_ring_t *ring, uint32_t counter, size_t len, uint32_t limit)
 {
     uint32_t whole = len < limit ? (uint32_t)len : limit;

@@ -61,8 +61,8 @@ bool camera_controller_is_initialized(void);
  *      - ESP_OK
  *      - ESP_ERR_INVALID_ARG: out is NULL
  *      - ESP_ERR_INVALID_STATE: not initialised
- *      - ESP_ERR_TIMEOUT: no frame arrived within the driver's timeout of 4 s, or only frames from before
- *        the call within CONFIG_HOTPIN_CAMERA_FRAME_TIMEOUT_MS
+ *      - ESP_ERR_TIMEOUT: no frame arrived within the driver's timeout of 4 s, or every frame that arrived
+ *        within CONFIG_HOTPIN_CAMERA_FRAME_TIMEOUT_MS had begun before the call
  *      - ESP_ERR_INVALID_RESPONSE: a marker is missing or the size is wrong; *out has the details
  */
 esp_err_t camera_controller_capture(camera_frame_info_t *out);

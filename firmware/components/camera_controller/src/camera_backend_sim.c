@@ -34,7 +34,7 @@ static const block_t BLOCKS[] = {
     {1280, CAMERA_FRAME_CAPS},                              /* the sensor's bus */
     {24, CAMERA_FRAME_CAPS},                                /* also the sensor's bus */
     {56, CAMERA_FRAME_CAPS},                                /* frame descriptor */
-    {CAMERA_FRAME_BYTES, CAMERA_FRAME_CAPS},                /* the frame: index FRAME */
+    {CAMERA_FRAME_BYTES, CAMERA_FRAME_CAPS},                /* the frame buffer: index FRAME */
     {CAMERA_DMA_BUFFER_BYTES, CAMERA_DMA_CAPS},             /* the DMA buffer, in one piece */
     {CAMERA_DMA_BUFFER_BYTES / 2048 * 12, CAMERA_DMA_CAPS}, /* its descriptors */
     {112, OBJECT_CAPS},                                     /* queue of events */
@@ -58,7 +58,7 @@ esp_err_t camera_backend_power_down(void)
     return ESP_OK;
 }
 
-/** Blocks, like the driver's task while no frame is requested. */
+/** Blocks forever, like the driver's task while no frame is requested. */
 static void task_main(void *arg)
 {
     (void)arg;
@@ -102,7 +102,7 @@ void camera_backend_close(void)
     free_blocks();
 }
 
-/** SOI, a frame header with the size, a scan of noise without markers, EOI. */
+/** Writes SOI, a frame header with the size, a scan of noise without markers, and EOI. */
 static size_t draw(uint8_t *frame)
 {
     static const uint8_t HEAD[] = {

@@ -10,8 +10,8 @@
 #include "memory_adapt.h"
 #include "memory_manager.h"
 
-#define ADAPT_MARGIN 4096     //!< Margin: bytes below the lowest value
-#define ADAPT_MARGIN_SHARE 64 //!< plus 1/64 of that value
+#define ADAPT_MARGIN 4096     //!< Margin below the lowest value: this many bytes
+#define ADAPT_MARGIN_SHARE 64 //!< plus 1/64 of the lowest value
 #define ADAPT_FIRMWARE_SIZE 8 //!< Bytes of the firmware's hash
 #define ADAPT_MEMORIES 3      //!< Internal, DMA, PSRAM
 
@@ -36,9 +36,10 @@ void adapt_clear(adapt_store_t *store, const uint8_t firmware[ADAPT_FIRMWARE_SIZ
 void adapt_learn(adapt_store_t *store, const char *state, const memory_stats_t *stats, uint32_t enough);
 
 /**
- * Raises the warning thresholds to those learned for this state, if it has `enough` windows. A threshold is
- * not raised while free memory is at least half a margin above it, so that a warning can end: the manager's
- * hysteresis, a tenth of the threshold, may be more than is ever free above the threshold in this state.
+ * Raises the warning thresholds to those learned for this state, if `enough` windows were learned. A
+ * threshold is not raised while free memory is at least half a margin above it, so that a warning can end:
+ * the manager's hysteresis, a tenth of the threshold, may be more than is ever free above the threshold in
+ * this state.
  */
 void adapt_apply(const adapt_store_t *store, const char *state, const memory_stats_t *stats, uint32_t enough,
                  memory_thresholds_t *thresholds);

@@ -46,8 +46,8 @@ typedef struct {
     uint32_t size; //!< Of this struct
     uint32_t boot_id;
     uint32_t boot_count;
-    uint32_t newest_warning; //!< Sequence numbers, which count from 1
-    uint32_t newest_failure;
+    uint32_t newest_warning;            //!< Sequence number, from 1; 0: none
+    uint32_t newest_failure;            //!< Likewise
     char state[MEMORY_STATE_NAME_SIZE]; //!< "": a change is in progress
     char step[CRASH_STEP_SIZE];         //!< Of the change in progress; "undo:NAME" for an undo
     crash_warning_t warnings[CRASH_WARNINGS];
@@ -62,10 +62,11 @@ void crash_story_state(crash_story_t *story, const char *state);
 void crash_story_step(crash_story_t *story, const char *step, bool undo);
 void crash_story_snapshot(crash_story_t *story, const memory_snapshot_t *snapshot);
 
-/** `sequence`: a different number for each warning, and for each failure. */
+/** `sequence`: number of the warning, counted from 1. */
 void crash_story_warning(crash_story_t *story, uint32_t sequence, const memory_warning_t *warning);
 
-/** In IRAM, and calls no function in flash. `failure` needs no sequence number: the function sets it. */
+/** In IRAM, and calls no function in flash. `sequence`: number of the failure, counted from 1;
+ * failure->sequence is ignored. */
 void crash_story_failure(crash_story_t *story, uint32_t sequence, const crash_failure_t *failure);
 
 /** Copies a string, cut to the size of the field. In IRAM. */

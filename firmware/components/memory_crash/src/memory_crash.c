@@ -17,7 +17,7 @@
 #include "memory_manager.h"
 #include "telemetry.h"
 
-/* Not RTC_NOINIT: ESP-IDF v5.4 dumps no such memory. */
+/* Not RTC_NOINIT_ATTR: ESP-IDF v5.4 does not include such variables in a core dump. */
 static COREDUMP_RTC_DATA_ATTR crash_story_t s_story;
 static atomic_uint s_warnings;
 static atomic_uint s_failures;
@@ -38,7 +38,7 @@ static void warned(const memory_warning_t *warning)
     crash_story_warning(&s_story, atomic_fetch_add(&s_warnings, 1) + 1, warning);
 }
 
-/* Return addresses, starting with the caller of failed(). The first are in the memory manager and the
+/* Reads return addresses, starting with the caller of failed(). The first are in the memory manager and the
  * heap. */
 static IRAM_ATTR NOINLINE_ATTR void read_frames(uint32_t frames[CRASH_FRAMES])
 {

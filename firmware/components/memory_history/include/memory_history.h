@@ -58,7 +58,7 @@ typedef struct {
     uint32_t damaged; //!< Groups ignored at boot: damaged, or written by other firmware
     uint32_t interval_s;
     bool paused;
-    esp_err_t error;         //!< Of the last attempt to write a row or to erase; ESP_OK before the first
+    esp_err_t error;         //!< Result of the last write or erasure; ESP_OK before the first
     uint32_t bytes_internal; //!< Static memory, and the task with its headers
     uint32_t stack_size;
     uint32_t observe_us; //!< Longest time that a sample took in the monitor task, microseconds
@@ -77,8 +77,9 @@ typedef struct {
 esp_err_t memory_history_start(void);
 
 /**
- * Reads rows with a sequence below `before` (0: all), newest first. Returns only some of them: call it again
- * with the last row's sequence until *count is 0. Takes about 400 bytes of stack.
+ * Reads rows with a sequence below `before` (0: all), newest first. One call may return only some of
+ * them: call it again with the last row's sequence as `before` until *count is 0. Takes about 400 bytes of
+ * stack.
  *
  * @return ESP_OK; ESP_ERR_INVALID_STATE: not started; ESP_ERR_INVALID_ARG: a NULL pointer or max is 0
  */
@@ -90,8 +91,8 @@ void memory_history_pause(bool pause);
 esp_err_t memory_history_set_interval(uint32_t seconds);
 /**
  * Writes a row of the current memory, for example before a planned restart, and returns when it is in flash.
- * The row in progress continues. Also works while the history is paused. Not for callbacks of the memory
- * manager, which must not block.
+ * The next regular row is not affected. Also works while the history is paused. Not for callbacks of the
+ * memory manager, which must not block.
  *
  * @return
  *      - ESP_OK

@@ -36,5 +36,5 @@ void history_group_key(uint32_t group, char key[HISTORY_KEY_SIZE]);
  */
 size_t history_group_add(history_group_t *group, const memory_history_row_t *row);
 
-/** True if `size` bytes that were read are a group in this place of the ring with all its rows. */
+/** True if *group, of which `size` bytes were read, is intact and is group `number` of the ring. */
 bool history_group_valid(const history_group_t *group, size_t size, uint32_t number);

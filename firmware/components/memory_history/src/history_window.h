@@ -13,7 +13,7 @@ typedef struct {
     uint32_t samples;         //!< In this row
     uint32_t regular_ms;      //!< Time of the last regular row; before that, of the first sample
     bool begun;               //!< regular_ms is set
-    uint32_t critical_rows;   //!< Rows for critical warnings since then
+    uint32_t critical_rows;   //!< Rows for critical warnings since regular_ms
 } history_window_t;
 
 typedef struct {
@@ -33,6 +33,6 @@ void history_window_take(history_window_t *window, uint32_t now_ms, uint32_t int
                          memory_history_reason_t reason, const history_counts_t *counts,
                          memory_history_row_t *out);
 
-/** True if the warning belongs to a critical level. `fragmentation_critical`: that threshold, since both
- * levels of fragmentation have the same type of warning. */
+/** True if the warning belongs to a critical level. `fragmentation_critical`: its threshold, which is
+ * needed because both levels of fragmentation have the same type of warning. */
 bool history_is_critical(const memory_warning_t *warning, uint32_t fragmentation_critical);

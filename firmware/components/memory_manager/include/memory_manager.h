@@ -71,7 +71,7 @@ typedef enum {
     MEMORY_WARNING_DMA_CRITICAL,
     MEMORY_WARNING_PSRAM_LOW,
     MEMORY_WARNING_PSRAM_CRITICAL,
-    MEMORY_WARNING_FRAGMENTATION_HIGH, //!< Of the worst memory; threshold_value distinguishes the two levels
+    MEMORY_WARNING_FRAGMENTATION_HIGH, //!< Of the worst memory; warning or critical: see threshold_value
     MEMORY_WARNING_TYPES_,
 } memory_warning_type_t;
 
@@ -135,12 +135,12 @@ typedef struct memory_observer {
     /** Called by the checking task before each check, so that it can change the thresholds of this check.
      * `low` and `critical` are not known yet. */
     void (*adapt)(const memory_observation_t *observation, memory_thresholds_t *thresholds);
-    /** Called by the task that sets the application's state; "": a change starts. */
+    /** Called by the task that sets the application's state; `state` is "" when a change starts. */
     void (*entered)(const char *state);
     /** Called after the warning callbacks, by the same task. */
     void (*warned)(const memory_warning_t *warning);
-    /** Called by the task that logs; for periodic samples, by the monitor task. Must not log. The sequence
-     * number is set. */
+    /** Called for each new snapshot by the task that logs it; for periodic samples, by the monitor task. Must
+     * not log. */
     void (*logged)(const memory_snapshot_t *snapshot);
     /** Called by the task of the failed allocation, even while the flash cache is off: must be in IRAM, and
      * must not lock, allocate or print. `function` is a static string in flash. */
@@ -207,7 +207,7 @@ typedef struct {
     uint32_t bytes_task; //!< Stack, control block and their headers; 0 if there is no monitor task
     uint32_t bytes_rtc;  //!< Snapshots and events, in RTC memory, which is not heap
     uint32_t stack_size;
-    uint32_t stack_unused;      //!< Bytes never used since the task started; 0 if there is none
+    uint32_t stack_unused;      //!< Bytes never used since the task started; 0 if there is no task
     uint32_t cpu_us_per_sample; //!< Mean time of a periodic sample with its threshold check
     uint32_t samples;
 } memory_self_t;
@@ -312,21 +312,23 @@ esp_err_t memory_manager_get_thresholds(memory_thresholds_t *out);
  * memory_manager_init(). */
 esp_err_t memory_manager_set_thresholds(const memory_thresholds_t *thresholds);
 
-/** Registers a callback for entering a level; called once per entry. ESP_ERR_NO_MEM: the list is full. */
+/** Registers a callback for warnings; called once each time a level is entered. ESP_ERR_NO_MEM: the list is
+ * full. */
 esp_err_t memory_manager_register_warning_callback(memory_warning_callback_t callback);
 /** Registers a callback for recoveries; called once when a level is left after its warning was raised.
  * ESP_ERR_NO_MEM: the list is full. */
 esp_err_t memory_manager_register_recovery_callback(memory_warning_callback_t callback);
-/** A check in progress may still call the callback once. ESP_ERR_NOT_FOUND: not registered. */
+/** Remove a callback. A check in progress may still call it once. ESP_ERR_NOT_FOUND: not registered. */
 esp_err_t memory_manager_unregister_warning_callback(memory_warning_callback_t callback);
 esp_err_t memory_manager_unregister_recovery_callback(memory_warning_callback_t callback);
 
 /** Takes a sample and checks it as the monitor does: raises warnings, calls callbacks, sends events. */
 esp_err_t memory_manager_check_thresholds(void);
 
-/** Warnings, recoveries and failed allocations with sequence > since, oldest first: of the last
- * MEMORY_EVENTS_SIZE. Also reports the allocations that failed since the last report, which the monitor would
- * do otherwise: the first 4, and the number of the others as `lost` in the record of the first. */
+/** Copies the events (warnings, recoveries and failed allocations) with sequence > since, oldest first. Only
+ * the last MEMORY_EVENTS_SIZE events are kept. Before that, reports the allocations that have failed since
+ * the last report, as each periodic sample does: the first 4 as events, and the number of the others as
+ * `lost` in the record of the first. */
 esp_err_t memory_manager_get_events(uint32_t since, memory_event_t *out, size_t max, size_t *count);
 
 /** Watches the calling task's allocations until memory_manager_first_failure(). One task at a time. */
@@ -361,7 +363,7 @@ esp_err_t memory_manager_register_observer(memory_observer_t *observer);
 
 /** Logs advice on low and fragmented memory, runs the reclaimers, and logs how much they freed. */
 esp_err_t memory_manager_optimize(void);
-/** The same, with the findings in *report, which may be NULL. */
+/** As memory_manager_optimize(); also writes the findings to *report, which may be NULL. */
 esp_err_t memory_manager_optimize_report(memory_optimize_report_t *report);
 const char *memory_advice_text(memory_advice_t advice);
 /** ESP_ERR_NO_MEM: the list is full. */

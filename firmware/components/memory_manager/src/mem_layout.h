@@ -14,7 +14,7 @@
 /** Free blocks counted in one walk. Initialise with {0}. */
 typedef struct {
     uint32_t free_sum;     //!< Bytes in free blocks
-    uint32_t largest_sum;  //!< Sum of the largest free blocks of all heaps before the current one
+    uint32_t largest_sum;  //!< Sum of each heap's largest free block, for the heaps before the current one
     uint32_t heap_largest; //!< Largest free block of the current heap
     uintptr_t heap;        //!< Start of the current heap
 } mem_census_t;
@@ -30,7 +30,7 @@ void mem_census_add(mem_census_t *census, uintptr_t heap, size_t free_block);
 uint32_t mem_census_fragmentation(const mem_census_t *census);
 
 #define MEM_PLACE_BLOCKS (MEMORY_PLACE_MAX + 8)
-/* The ESP32 with PSRAM and a divided DMA pool has 9. The blocks of further heaps are omitted. */
+/* An ESP32 with PSRAM and a divided DMA pool has 9 heaps. Blocks of heaps beyond this limit are ignored. */
 #define MEM_PLACE_HEAPS 12
 
 /**

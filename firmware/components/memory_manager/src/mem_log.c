@@ -128,7 +128,7 @@ void mem_log_put(const memory_stats_t *stats, const memory_delta_t *delta, const
     }
 }
 
-/* Numbers of queued records and queued boxes. */
+/* Sets the number of queued records, and whether boxes are queued. */
 static void count_waiting(uint32_t *records, bool *boxes)
 {
     taskENTER_CRITICAL(&s_log.lock);
@@ -168,7 +168,7 @@ static void send_dropped(uint32_t boxes)
     telemetry_send(&record);
 }
 
-/* With the stdout lock held. */
+/* Call with the stdout lock held. */
 static void write_record(void)
 {
     taskENTER_CRITICAL(&s_log.lock);
@@ -222,7 +222,7 @@ static bool enabled(esp_log_level_t level)
     return LOG_LOCAL_LEVEL >= level && esp_log_level_get(MEM_TAG) >= level;
 }
 
-/* With the stdout lock held, so that no other line is written in between. */
+/* Call with the stdout lock held, so that no other line is written in between. */
 static void write_box(void)
 {
     if (!take_box(&s_writing) || !enabled(ESP_LOG_INFO)) {

@@ -11,7 +11,7 @@ esp_err_t mem_thresholds_check(const memory_thresholds_t *t)
     return good ? ESP_OK : ESP_ERR_INVALID_ARG;
 }
 
-/* For free bytes, which are bad if low. */
+/* Levels of free bytes are entered when the value falls. */
 static bool bytes_reached(uint32_t value, uint32_t threshold)
 {
     return value < threshold;
@@ -23,7 +23,7 @@ static bool bytes_left(uint32_t value, uint32_t threshold)
     return value >= (uint64_t)threshold + margin;
 }
 
-/* For fragmentation, which is bad if high. */
+/* Levels of fragmentation are entered when the value rises. */
 static bool percent_reached(uint32_t value, uint32_t threshold)
 {
     return value >= threshold;

@@ -10,7 +10,7 @@
 #include <stdint.h>
 #include "memory_manager.h"
 
-#define MEM_HYSTERESIS_MIN 1024  //!< Bytes; for large thresholds a tenth of the threshold
+#define MEM_HYSTERESIS_MIN 1024  //!< Bytes; or a tenth of the threshold, if that is more
 #define MEM_HYSTERESIS_PERCENT 5 //!< Percentage points of fragmentation
 #define MEM_AUDIO_RESTART 40     //!< Percent of DMA fragmentation that justifies an audio driver restart
 
@@ -21,7 +21,7 @@ esp_err_t mem_thresholds_check(const memory_thresholds_t *thresholds);
 typedef struct {
     bool low; //!< Within the warning level, hysteresis included
     bool critical;
-    bool low_raised; //!< The warning was raised; not if the critical level was entered directly
+    bool low_raised; //!< The warning was raised; false if the critical level was entered directly
 } mem_level_t;
 
 enum { MEM_INTERNAL, MEM_DMA, MEM_PSRAM, MEM_FRAGMENTATION, MEM_LEVELS };

@@ -10,9 +10,9 @@
 #include "esp_attr.h"
 
 static struct {
-    memory_observer_t *_Atomic first; /* newest; an observer is never removed */
+    memory_observer_t *_Atomic first; /* the newest; observers are never removed */
     const char *_Atomic state;
-    atomic_bool changed; /* since the last periodic sample */
+    atomic_bool changed; /* the state was set since the last periodic sample */
 } s_observe = {.state = ""};
 
 /* Calls this callback of each observer that provides it. */

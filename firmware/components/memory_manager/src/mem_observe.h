@@ -8,7 +8,7 @@
 
 #include "memory_manager.h"
 
-/** "": a change is in progress. */
+/** `state` is "" while a change is in progress. */
 void mem_observe_set_state(const char *state);
 
 void mem_observe_register(memory_observer_t *observer);

@@ -122,13 +122,13 @@ bool memory_manager_check_psram_available(size_t size)
     return available(size, MEM_CAPS_PSRAM);
 }
 
-/* Capabilities by priority of the pool of CONFIG_SPIRAM_MALLOC_RESERVE_INTERNAL: a heap inside a block of
- * another heap (ESP-IDF: esp_psram_extram_reserve_dma_pool()). */
+/* Capabilities, by priority, of the pool that CONFIG_SPIRAM_MALLOC_RESERVE_INTERNAL creates: a heap inside a
+ * block of another heap (ESP-IDF: esp_psram_extram_reserve_dma_pool()). */
 static const uint32_t POOL_CAPS[SOC_MEMORY_TYPE_NO_PRIOS] = {
     0, MALLOC_CAP_DMA | MALLOC_CAP_INTERNAL, MALLOC_CAP_DEFAULT | MALLOC_CAP_8BIT | MALLOC_CAP_32BIT};
 
-/* heap_caps_malloc() passes over all heaps once per priority. Returns the first pass that takes a heap with
- * these capabilities. */
+/* heap_caps_malloc() passes over all heaps once per priority. Returns the first pass in which it may take a
+ * heap with these capabilities. */
 static uint8_t first_pass(const uint32_t priorities[SOC_MEMORY_TYPE_NO_PRIOS], uint32_t caps)
 {
     uint8_t pass = 0;

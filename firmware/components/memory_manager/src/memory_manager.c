@@ -93,7 +93,7 @@ static void call_back(const memory_warning_callback_t registered[MEMORY_CALLBACK
     }
 }
 
-/* Levels entered and left with this sample. */
+/* Updates the levels with a sample. Returns the number of changes. */
 static size_t update_levels(const memory_stats_t *stats, mem_change_t changes[MEM_CHANGES_MAX])
 {
     memory_thresholds_t thresholds;

@@ -15,9 +15,10 @@
 extern "C" {
 #endif
 
-/** What the application offers. The struct must stay valid. */
+/** Functions of the application. The struct must stay valid. */
 typedef struct {
-    /** Reserves the drivers for an attempt. False if anything uses them; called again after a sample. */
+    /** Reserves the drivers for an attempt. False if anything uses them: tried again after the next steady
+     * sample. */
     bool (*begin)(void);
     /** Restarts the drivers. A restart that fails must be undone. Called only after begin(). */
     esp_err_t (*restart)(void);
@@ -46,7 +47,8 @@ typedef struct {
  */
 esp_err_t memory_optimize_start(const memory_optimize_hooks_t *hooks);
 
-/** Switches automatic optimisation. Until this is called, CONFIG_HOTPIN_MEM_OPTIMIZE_AT_START counts. */
+/** Switches automatic optimisation on or off. Until this is called, CONFIG_HOTPIN_MEM_OPTIMIZE_AT_START
+ * applies. */
 void memory_manager_set_auto_optimize(bool enable);
 
 /**

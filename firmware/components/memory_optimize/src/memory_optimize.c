@@ -26,7 +26,7 @@ static const char *TAG = "MEM_OPT";
 
 typedef struct {
     uint32_t fragmentation; /* of the most fragmented memory, percent */
-    const char *cause;      /* of an attempt; NULL: none */
+    const char *cause;      /* why an attempt is needed; NULL: it is not */
 } finding_t;
 
 static void observe(const memory_observation_t *observation);

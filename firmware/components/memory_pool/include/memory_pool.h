@@ -30,7 +30,7 @@ typedef struct {
     uint32_t used;       //!< Blocks in use
     uint32_t high_water; //!< Most blocks in use at a time
     uint32_t from_heap;  //!< Blocks that came from the heap because the pool was empty
-    uint32_t heap_used;  //!< Of these, blocks in use
+    uint32_t heap_used;  //!< Blocks from the heap that are in use
     uint32_t refused;    //!< Calls to memory_pool_alloc() that returned NULL
     uint32_t misused;    //!< Calls to memory_pool_free() that failed
     uint32_t bytes;      //!< Size of the pool's allocation
@@ -47,12 +47,12 @@ memory_pool_t *memory_pool_create(const char *name, size_t block, size_t count, 
  * pool. */
 esp_err_t memory_pool_delete(memory_pool_t *pool);
 
-/** Selects what happens when the pool is empty: true takes a block from the heap, with the pool's
- * capabilities; false (the default) refuses. In an interrupt an empty pool always refuses. */
+/** Sets whether memory_pool_alloc() takes a block from the heap, with the pool's capabilities, when the pool
+ * is empty. By default it returns NULL then, as it always does in an interrupt. */
 void memory_pool_set_fallback(memory_pool_t *pool, bool heap);
 
-/** Takes a block; its content is undefined. @return NULL: the pool is empty, and the fallback is off, has no
- * memory, or the caller is an interrupt */
+/** Takes a block; its content is undefined. @return NULL: the pool is empty, and the fallback is off, the
+ * heap has no memory, or the caller is an interrupt */
 void *memory_pool_alloc(memory_pool_t *pool);
 
 /**

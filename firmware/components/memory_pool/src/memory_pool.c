@@ -179,7 +179,8 @@ IRAM_ATTR void *memory_pool_alloc(memory_pool_t *pool)
     return block != NULL || !may_use_heap ? block : take_from_heap(pool);
 }
 
-/* Removes the block from the count of heap blocks. NULL: it is not from the heap. */
+/* Returns a heap block's header and counts the block as freed; NULL if it is not from the heap. Call with the
+ * lock held. */
 static IRAM_ATTR heap_head_t *heap_block(memory_pool_t *pool, void *block)
 {
     if (pool->heap_used == 0 || block == NULL || (uintptr_t)block % sizeof(uint32_t) != 0) {

@@ -21,18 +21,19 @@ extern "C" {
 #define MEMORY_PREDICTION_CALLBACKS_MAX 4
 #define MEMORY_PREDICTION_NEVER UINT32_MAX //!< The time cannot be predicted
 
-/** The windows of one state show that one memory falls towards one threshold. */
+/** A steady fall of one memory towards one threshold, in the windows of one state. A window ends with a
+ * periodic sample, and its value is the lowest free memory since the sample before. */
 typedef struct {
     const char *memory; //!< "internal", "dma", "psram"
     const char *state;
-    bool critical;          //!< The critical threshold, not the warning threshold
+    bool critical;          //!< `threshold` is the critical one; false: the warning threshold
     uint32_t threshold;     //!< Bytes
     uint32_t timestamp_ms;  //!< End of the newest window
     uint32_t free;          //!< Free bytes at that time, on the line through the windows
     uint32_t loss_per_hour; //!< Bytes
     uint32_t windows;       //!< Duration of the fall so far, in windows
     uint32_t expected_ms;   //!< From timestamp_ms until a window is below the threshold; 0: now
-    uint32_t earliest_ms;   //!< Confidence interval of expected_ms
+    uint32_t earliest_ms;   //!< Confidence interval of expected_ms, to latest_ms
     uint32_t latest_ms;
 } memory_prediction_t;
 

@@ -5,9 +5,9 @@
 
 #include <string.h>
 
-#define NOISE_SPREADS 9 /* six standard deviations, from the median distance (times 1.4826) */
+#define NOISE_SPREADS 9 /* spreads (median distances) in six standard deviations of 1.4826 each */
 #define DIPS_MAX 2
-#define NEW_LOW_SHARE 4 /* at least a quarter of a fall is below all earlier readings */
+#define NEW_LOW_SHARE 4 /* at least a quarter of a fall must be below all earlier readings */
 
 void predict_init(predict_state_t *state)
 {
@@ -54,8 +54,9 @@ static int32_t limited(int32_t free)
 
 /* --- Falls --- */
 
-/* First of the newest windows on one line: the line through the newest TREND_POINTS_MIN windows predicts the
- * earlier ones. So a step, a warm-up or the start of a fall does not bend the line. */
+/* Index of the first of the newest windows that lie on one line: the line through the newest
+ * TREND_POINTS_MIN windows predicts the earlier ones. So a step, a warm-up or the start of a fall does not
+ * bend the line. */
 static size_t start_of_line(const uint32_t at_ms[], const int32_t free[], size_t count)
 {
     size_t start = count - TREND_POINTS_MIN;
@@ -94,7 +95,7 @@ static predict_line_t line_of(const uint32_t at_ms[], const int32_t free[], size
     };
 }
 
-/* The window that crosses a threshold may be as far off the line as the windows so far. */
+/* The window that crosses a threshold may be as far off the line as any window so far. */
 static void allow_for_noise(predict_fall_t *fall, const uint32_t at_ms[], const int32_t free[], size_t count,
                             int64_t slope)
 {
@@ -189,7 +190,7 @@ predict_time_t predict_time(const predict_fall_t *fall, uint32_t threshold)
     predict_time_t time = {
         .expected_ms = time_until(&fall->expected, threshold, 0),
         .earliest_ms = time_until(&fall->earliest, threshold, 0),
-        .latest_ms = time_until(&fall->latest, threshold, fall->spacing_ms), /* until a window shows it */
+        .latest_ms = time_until(&fall->latest, threshold, fall->spacing_ms), /* plus one window */
     };
     time.earliest_ms = time.earliest_ms < time.expected_ms ? time.earliest_ms : time.expected_ms;
     time.latest_ms = time.latest_ms > time.expected_ms ? time.latest_ms : time.expected_ms;

@@ -11,7 +11,7 @@
 #include "trend.h"
 
 #define PREDICT_WINDOWS TREND_POINTS_MAX
-#define PREDICT_WARM_UP 4 //!< First windows of a state that are not used: lasting allocations, caches
+#define PREDICT_WARM_UP 4 //!< First windows of a state, ignored while caches fill
 /* A fall is announced at most PREDICT_SETTLED windows ahead until it has lasted that long, then at most
  * PREDICT_HORIZON times its duration so far. */
 #define PREDICT_SETTLED 24
@@ -36,7 +36,7 @@ typedef struct {
 typedef struct {
     uint8_t windows; //!< Duration of the fall in windows; 0: memory does not fall steadily
     uint32_t span_ms;
-    uint32_t spacing_ms; //!< Mean distance of the windows
+    uint32_t spacing_ms; //!< Mean time between windows
     predict_line_t expected;
     predict_line_t earliest; //!< The steepest line that the readings allow
     predict_line_t latest;   //!< The flattest
@@ -44,10 +44,12 @@ typedef struct {
 
 typedef struct {
     int32_t free[PREDICT_WINDOWS];
-    int32_t forgotten_low[2]; //!< Lowest of the windows dropped from `free`: since the last reset, before it
+    /* Lowest of the windows dropped from `free`: [0] since `forgotten` was last reset, [1] in the period
+     * before. */
+    int32_t forgotten_low[2];
     predict_fall_t fall;
     uint8_t announced; //!< Bit n: level n
-    uint8_t calm;      //!< Number of windows since the last fall
+    uint8_t calm;      //!< Windows since the last fall, at most PREDICT_CALM
 } predict_series_t;
 
 /** Windows of one state. Initialise with predict_init(). */
@@ -59,8 +61,7 @@ typedef struct {
     predict_series_t series[PREDICT_MEMORIES];
 } predict_state_t;
 
-/** Times from the newest window until free memory is below a threshold, ms; PREDICT_NEVER: not foreseeable.
- */
+/** Times from the newest window until free memory is below a threshold, ms; PREDICT_NEVER: unpredictable. */
 typedef struct {
     uint32_t expected_ms;
     uint32_t earliest_ms;
@@ -76,7 +77,8 @@ void predict_add(predict_state_t *state, uint32_t at_ms, const predict_window_t 
 predict_time_t predict_time(const predict_fall_t *fall, uint32_t threshold);
 
 /**
- * Returns true if the fall towards this threshold must be announced now, and marks it as announced: it has
- * lasted long enough for its distance, the threshold is ahead, and the fall has not been announced yet.
+ * Returns true if the fall towards this threshold must be announced now, and marks it as announced. That is
+ * the case if it has not been announced yet, the threshold has not been reached, and the fall has lasted long
+ * enough for the time that remains (see PREDICT_SETTLED).
  */
 bool predict_announce(predict_series_t *series, int level, uint32_t threshold);

@@ -3,7 +3,7 @@
  */
 #include "trend.h"
 
-#define ONE (1LL << 16) /* of fixed-point numbers */
+#define ONE (1LL << 16) /* 1 as a fixed-point number */
 
 /* Normal quantile of 99.99 %, two-sided, and the terms of Student's t around it (A&S 26.7.5), times ONE. */
 #define QUANTILE 254974
@@ -13,7 +13,7 @@
 
 #define FINE 16 /* residuals are in 1/16 bytes, so that few of them are equal by rounding */
 #define RESIDUAL_MAX (1L << 30)
-#define WIDEST 16           /* see the host's _widest() */
+#define WIDEST 16           /* see _widest() in hotpin_hil/analysis/leak.py */
 #define CORRELATED_MIN 8    /* minimum number of readings for an estimate of the correlation */
 #define CORRELATION_SHARE 4 /* lags up to a quarter of the readings */
 
@@ -252,7 +252,7 @@ static uint64_t square_root(uint64_t number)
     return root;
 }
 
-/* Distance of the interval's ends in the order of slopes, times ONE. */
+/* Number of slopes, in ascending order, from one end of the interval to the other, times ONE. */
 static int64_t rank_reach(int64_t variance_18, int64_t wide, int64_t inflated)
 {
     int64_t variance = variance_18 * inflated / 18;
@@ -303,7 +303,7 @@ bool trend_may_fall(const int32_t value[], size_t count)
             falling += value[later] < value[earlier];
         }
     }
-    /* Even without correlation, and if every reading equals another reading. */
+    /* Without correlation, the interval spans the fewest ranks. */
     int64_t ranks = rank_reach(kendall_variance_18(value, count), QUANTILE, ONE);
     return 2 * (int64_t)falling * ONE > (int64_t)pairs_of(count) * ONE + ranks;
 }

@@ -37,7 +37,7 @@ typedef struct {
  */
 trend_t trend_fit(const uint32_t at_ms[], const int32_t value[], size_t count);
 
-/** The median slope only. */
+/** As trend_fit(), but returns only the median slope. */
 int64_t trend_slope(const uint32_t at_ms[], const int32_t value[], size_t count);
 
 /** @return false: the interval of trend_fit() certainly contains 0. Much faster than the fit. */

@@ -22,7 +22,8 @@ extern "C" {
 /** The blocks of one task from one call site in one memory. */
 typedef struct {
     char task[MEMORY_PROFILE_NAME_SIZE]; /*!< task that allocated the blocks; "(startup)": before the
-                                            scheduler ran; "(isr)": an interrupt; "(other)": the rest */
+                                            scheduler ran; "(isr)": an interrupt; "(other)": tasks
+                                            that have no entry */
     memory_profile_memory_t memory;
     uint32_t frames[MEMORY_PROFILE_FRAMES]; /*!< return addresses, the allocator's caller first; 0 after the
                                                last */

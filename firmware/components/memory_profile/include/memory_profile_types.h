@@ -28,10 +28,10 @@ typedef struct {
     uint32_t bytes;       /*!< in use now */
     uint32_t blocks;      /*!< in use now */
     uint32_t peak;        /*!< most bytes in use at a time */
-    uint32_t allocations; /*!< since boot; minus blocks: number of frees */
+    uint32_t allocations; /*!< since boot; the number of frees is allocations - blocks */
 } memory_profile_use_t;
 
-/** Memory without an entry in the tables. */
+/** What the tables had no room for: each block needs a slot, each call site a row, each task an entry. */
 typedef struct {
     uint32_t bytes[MEMORY_PROFILE_MEMORIES];  /*!< in use now, in blocks without a slot */
     uint32_t blocks[MEMORY_PROFILE_MEMORIES]; /*!< the number of these blocks */

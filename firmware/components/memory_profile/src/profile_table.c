@@ -55,7 +55,7 @@ static IRAM_ATTR uint32_t other_tasks(profile_table_t *table)
 static IRAM_ATTR uint32_t find_task(profile_table_t *table, const char *name)
 {
     if (table->task_count > 0 && names_equal(table->tasks[table->task_last].name, name)) {
-        return table->task_last; /* mostly, one task allocates several times in a row */
+        return table->task_last; /* usually, one task allocates several times in a row */
     }
     for (uint32_t i = 0; i < table->task_count; i++) {
         if (names_equal(table->tasks[i].name, name)) {
@@ -96,7 +96,7 @@ static IRAM_ATTR uint32_t new_row(profile_table_t *table, const uint32_t *frames
     return table->row_count++;
 }
 
-/** The last row of each memory type, without frames, for the allocations that found no row. */
+/** The row for allocations of this memory type that found no row. It has no frames. */
 static IRAM_ATTR uint32_t rest_row(profile_table_t *table, uint32_t memory)
 {
     table->loss.no_row++;

@@ -15,7 +15,7 @@
 
 #include "memory_profile_types.h"
 
-#define PROFILE_BLOCK_MAX ((1U << 22) - 1U) /*!< bytes of the largest block; a heap of the ESP32 has 4 MB */
+#define PROFILE_BLOCK_MAX ((1U << 22) - 1U) /*!< bytes of the largest block; an ESP32 heap has up to 4 MB */
 #define PROFILE_ROWS_MAX 1023U              /*!< limit of profile_block_t.row */
 
 /** One block in use: a slot of the hash table of addresses. */
@@ -46,7 +46,7 @@ typedef struct {
     profile_mark_t mark;
 } profile_task_t;
 
-/** Empty while everything except sizes and pointers is 0. */
+/** Empty if all members are 0, except sizes and pointers. */
 typedef struct {
     profile_block_t *blocks;
     uint32_t block_slots; /*!< power of two */
@@ -59,7 +59,7 @@ typedef struct {
     profile_task_t *tasks;
     uint32_t task_max;
     uint32_t task_count;
-    uint32_t task_last; /*!< the task found last */
+    uint32_t task_last; /*!< index of the task found last */
     memory_profile_loss_t loss;
 } profile_table_t;
 

@@ -20,7 +20,7 @@ extern "C" {
 #endif
 
 #define MEMORY_RECLAIM_KINDS_MAX 4 //!< Kinds of allocations that can be watched
-#define MEMORY_RECLAIM_LOG_SIZE 8  //!< Uses kept
+#define MEMORY_RECLAIM_LOG_SIZE 8  //!< Runs kept for memory_reclaim_get_log()
 #define MEMORY_RECLAIM_IDLE_MAX 3  //!< Number of runs without gain before a reclaimer is skipped
 
 /** Why reclaimers run, mildest first. */
@@ -28,8 +28,8 @@ typedef enum {
     MEMORY_RECLAIM_LOW,      //!< Free memory fell below the warning threshold
     MEMORY_RECLAIM_CRITICAL, //!< Free memory fell below the critical threshold
     MEMORY_RECLAIM_FAILURE,  //!< An allocation of a watched kind failed
-    MEMORY_RECLAIM_REFUSAL,  //!< A component would have to refuse: memory_reclaim_for(), _until()
-    MEMORY_RECLAIM_REQUEST,  //!< memory_manager_optimize(); in the monitor task deferred to _run_pending()
+    MEMORY_RECLAIM_REFUSAL,  //!< A component needs memory: memory_reclaim_for() or _until()
+    MEMORY_RECLAIM_REQUEST,  //!< memory_manager_optimize(); if the monitor task calls it, they run later
     MEMORY_RECLAIM_TRIGGERS_,
 } memory_reclaim_trigger_t;
 
@@ -37,7 +37,7 @@ typedef enum {
 typedef struct memory_reclaim {
     const char *name;
     void (*reclaim)(void);
-    uint32_t (*available)(void);   //!< Returns the bytes that it would free now; 0: not run; NULL: unknown
+    uint32_t (*available)(void);   //!< Bytes that reclaim() would free now; if 0, it is not run. May be NULL
     uint32_t caps;                 //!< Memory that it frees: MALLOC_CAP_INTERNAL or MALLOC_CAP_SPIRAM
     uint16_t cost;                 //!< Reclaimers run in ascending order of cost, then of registration
     memory_reclaim_trigger_t from; //!< Mildest trigger at which it runs
@@ -91,7 +91,8 @@ esp_err_t memory_reclaim_unregister(memory_reclaim_t *reclaimer);
  * running, or if the caller is an interrupt.
  */
 bool memory_reclaim_for(uint32_t caps, size_t size);
-/** The same until `enough(context)` is true; NULL runs all reclaimers of this memory, and returns false. */
+/** As memory_reclaim_for(), but until `enough(context)` is true. If enough is NULL, runs all reclaimers of
+ * this memory and returns false. */
 bool memory_reclaim_until(uint32_t caps, memory_reclaim_enough_t enough, void *context);
 
 /**
@@ -109,7 +110,7 @@ void memory_reclaim_run_pending(void);
  */
 esp_err_t memory_reclaim_watch(uint32_t caps, size_t size);
 
-/** The last uses, newest first. @return number written to out */
+/** Copies the last runs, newest first. @return number written to out */
 size_t memory_reclaim_get_log(memory_reclaim_use_t *out, size_t max);
 /** Copies the reclaimers in their order. @return number written to out */
 size_t memory_reclaim_get_all(memory_reclaim_t *out, size_t max);

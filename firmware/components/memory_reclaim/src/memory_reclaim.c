@@ -51,14 +51,14 @@ static struct {
     pending_t pending[MEMORIES];
     memory_reclaim_use_t uses[MEMORY_RECLAIM_LOG_SIZE];
     uint32_t use_count;
-    atomic_bool requested; /* in the monitor task: the next memory_reclaim_run_pending() serves it */
+    atomic_bool requested; /* by the monitor task; memory_reclaim_run_pending() runs the reclaimers */
 } s_reclaim;
 
-/* Used in the context of a failed allocation: in DRAM, without a lock. */
+/* Written in the task of a failed allocation, even while the flash cache is off: in DRAM, without a lock. */
 static struct {
     kind_t kinds[MEMORY_RECLAIM_KINDS_MAX];
     atomic_uint kind_count;
-    atomic_uint failed_caps; /* size of a pending failed allocation; 0: none */
+    atomic_uint failed_caps; /* capabilities of a failed allocation; 0: none is pending */
     atomic_uint failed_size; /* set after the caps; 0: not yet */
 } s_watch;
 
@@ -77,7 +77,7 @@ const char *memory_reclaim_trigger_name(memory_reclaim_trigger_t trigger)
     return (unsigned)trigger < ARRAY_SIZE(NAMES) ? NAMES[trigger] : "?";
 }
 
-/* --- One at a time --- */
+/* --- Only one run at a time --- */
 
 static bool try_begin(void)
 {
@@ -109,7 +109,7 @@ static bool begin(void)
 
 /* --- Registration --- */
 
-/* MALLOC_CAP_INTERNAL, MALLOC_CAP_SPIRAM, or both: on the ESP32 all other memory is internal. */
+/* MALLOC_CAP_INTERNAL, MALLOC_CAP_SPIRAM, or both if `caps` does not tell. DMA memory is internal. */
 static uint32_t memory_of(uint32_t caps)
 {
     uint32_t memory = caps & (MALLOC_CAP_INTERNAL | MALLOC_CAP_SPIRAM);
@@ -206,7 +206,7 @@ static void run_one(memory_reclaim_t *reclaimer, memory_reclaim_trigger_t trigge
     taskEXIT_CRITICAL(&s_lock);
     send_event(&use, skipped);
     if (skipped) {
-        ESP_LOGW(TAG, "%s freed nothing in %d runs: skipped until a request makes it free memory",
+        ESP_LOGW(TAG, "%s freed nothing in %d runs: skipped until it frees memory on request",
                  reclaimer->name, MEMORY_RECLAIM_IDLE_MAX);
     }
 }

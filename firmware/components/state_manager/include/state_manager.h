@@ -39,7 +39,7 @@ typedef enum {
     SYSTEM_STATES_,
 } system_state_t;
 
-#define SYSTEM_STATE_ANY SYSTEM_STATES_ //!< For state_manager_lock()
+#define SYSTEM_STATE_ANY SYSTEM_STATES_ //!< For state_manager_lock(): in any state
 
 /** Result of a change of state. */
 typedef struct {
@@ -48,7 +48,7 @@ typedef struct {
     esp_err_t err;
     const char *step;     //!< The failed step, see state_manager_step_name(); NULL: none
     const char *block;    //!< Purpose of the missing block; NULL: unknown, or no memory was missing
-    uint32_t missing;     //!< Bytes of the step's first failed allocation; 0: no memory was missing
+    uint32_t missing;     //!< Bytes of the missing block or first failed allocation; 0: none
     uint32_t largest;     //!< Bytes of the largest free block; set only with block
     uint32_t duration_ms; //!< Including failed and undone steps
 } state_change_t;
@@ -104,7 +104,7 @@ esp_err_t state_manager_start(state_manager_started_t started);
  *      - ESP_ERR_INVALID_ARG: this state cannot be requested
  *      - ESP_ERR_TIMEOUT: not done yet; the change continues
  *      - ESP_ERR_INVALID_STATE: not started, superseded by a later request, or the board is shut down
- *      - any other error: the reason of the failure; state_manager_change() gives the details
+ *      - any other error: the reason for the failure; state_manager_change() gives the details
  */
 esp_err_t state_manager_request(system_state_t to, uint32_t wait_ms);
 
@@ -116,7 +116,8 @@ esp_err_t state_manager_change(system_state_t to, uint32_t wait_ms, state_change
 
 esp_err_t state_manager_get(state_manager_info_t *out);
 
-/** Steps of the last change of state that was started, with the free memory before and after each. */
+/** Steps of the last change of state that ran any, with the free memory before and after each. The steps
+ * lock, recovery and admission are not included. */
 esp_err_t state_manager_get_ledger(transition_ledger_t *out);
 
 /**

@@ -22,7 +22,7 @@ extern "C" {
 
 typedef struct {
     const char *name;
-    esp_err_t (*run)(void);  //!< Changes nothing when it fails
+    esp_err_t (*run)(void);  //!< Must change nothing if it fails
     esp_err_t (*undo)(void); //!< NULL: nothing to undo
 } transition_step_t;
 

@@ -10,7 +10,7 @@
 typedef struct {
     const char *block; /*!< Purpose of the missing block */
     uint32_t caps;     /*!< Its capabilities */
-    size_t number;     /*!< Number of the block among those with this purpose, from 1 */
+    size_t number;     /*!< Which of the blocks with this purpose, counted from 1 */
     uint32_t missing;  /*!< Size of the missing block, bytes */
     uint32_t largest;  /*!< Largest free block, bytes */
     uint32_t free;     /*!< Total free bytes of that memory */
@@ -25,6 +25,6 @@ typedef struct {
  */
 esp_err_t mode_admit(system_state_t mode, mode_shortage_t *shortage);
 
-/** Whether the mode's drivers would not be admitted although the sum of free memory is enough for them. Only
+/** True if enough memory is free in total for the mode's drivers, but their blocks cannot all be placed. Only
  * with CONFIG_HOTPIN_MEM_OPTIMIZE. */
 bool mode_is_scattered(system_state_t mode);

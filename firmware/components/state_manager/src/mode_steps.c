@@ -89,7 +89,7 @@ static const transition_step_t VOICE_DOWN[] = {
     {"stt.stop", stt_pipeline_stop, stt_pipeline_start},
     {"audio.stop", audio_driver_deinit, audio_driver_init},
 };
-/* The undo is the same pause, because it also comes between the old and the new drivers. */
+/* The undo makes the same pause: it too comes between stopping drivers and starting others. */
 static const transition_step_t SETTLE_DOWN = {"settle.down", mode_settle_down, mode_settle_down};
 static const transition_step_t SETTLE_UP = {"settle.up", settle_up, NULL};
 
@@ -149,11 +149,11 @@ esp_err_t mode_take_down(void)
 {
     esp_err_t first = stop_tts();
     if (stt_pipeline_is_started()) {
-        watch_feed(); /* each call may wait for its task for seconds */
+        watch_feed(); /* each stop may wait seconds for its task */
         note(stt_pipeline_stop(), &first);
     }
     watch_feed();
-    if (first == ESP_OK && audio_driver_is_initialized()) { /* else a task may still use it */
+    if (first == ESP_OK && audio_driver_is_initialized()) { /* otherwise a task may still use audio */
         note(audio_driver_deinit(), &first);
     }
     if (camera_controller_is_initialized()) {

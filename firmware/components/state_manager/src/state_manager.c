@@ -55,7 +55,7 @@ static struct {
     EventGroupHandle_t events;
     uint32_t asked;         /* number of the last request */
     uint32_t settled;       /* number of the last request that is done */
-    state_change_t outcome; /* result of that request, without recovery; no step: no change was tried */
+    state_change_t outcome; /* result of that request, not of a recovery after it */
     state_manager_info_t info;
     transition_ledger_t ledger;
 } s_sm;
@@ -138,7 +138,7 @@ static uint32_t begin_change(system_state_t to)
     return now_ms();
 }
 
-/* Each mode has its own memory use, which samples are compared with. */
+/* Tells the memory manager the mode: samples are compared only with samples of the same mode. */
 static void name_state(void)
 {
     system_state_t state = present_state();
@@ -473,7 +473,7 @@ static void settle(const request_t *request, state_change_t outcome)
 /* --- Automatic optimisation --- */
 
 #if CONFIG_HOTPIN_MEM_OPTIMIZE
-/* With the drivers locked. Captured sound that nobody reads counts as no use. */
+/* Call with the drivers locked. Capturing counts as idle if nobody reads the sound. */
 static bool are_drivers_idle(void)
 {
     tts_decoder_info_t stream;
@@ -536,7 +536,7 @@ static const memory_optimize_hooks_t OPTIMIZE_HOOKS = {
 };
 #endif
 
-/* Once, after the first request. */
+/* Calls the callback of state_manager_start() after the first request. */
 static void finish_start(void)
 {
     state_manager_started_t started = s_started;
@@ -580,7 +580,7 @@ static bool is_stream_played(void)
 /* A stream that has ended keeps 64 KB of PSRAM and a task until it is closed. */
 static void reclaim_played_stream(void)
 {
-    bool is_locked = s_changing == xTaskGetCurrentTaskHandle(); /* called by the admission check */
+    bool is_locked = s_changing == xTaskGetCurrentTaskHandle(); /* the admission check calls this */
     if (!is_locked && state_manager_lock(SYSTEM_STATE_ANY, 0) != ESP_OK) {
         return;
     }
@@ -598,7 +598,8 @@ static uint32_t played_stream_bytes(void)
     return is_stream_played() ? TTS_STREAM_BUFFER_SIZE : 0;
 }
 
-/* Not when a level is entered: until a stream is closed, its owner can read the result of its playback. */
+/* Does not run when a level is entered: until the stream is closed, its owner can read the result of the
+ * playback. */
 static esp_err_t register_reclaimer(void)
 {
     static memory_reclaim_t s_stream = {

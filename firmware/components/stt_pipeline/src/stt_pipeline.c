@@ -97,7 +97,7 @@ static void register_priority(void)
     esp_err_t err = memory_priority_register(&s_priority, s_worker.task, CONFIG_HOTPIN_STT_TASK_PRIORITY,
                                              CONFIG_HOTPIN_STT_TASK_PRIORITY_PRESSED);
     if (err != ESP_OK) {
-        ESP_LOGW(TAG, "Priority under memory pressure: %s", esp_err_to_name(err));
+        ESP_LOGW(TAG, "Capture task keeps its priority under memory pressure: %s", esp_err_to_name(err));
     }
 }
 

@@ -23,7 +23,7 @@
 #include "telemetry.h"
 
 #define CONSOLE_UART CONFIG_ESP_CONSOLE_UART_NUM
-#define RX_RING_SIZE 256 /* one request: 240 bytes */
+#define RX_RING_SIZE 256 /* more than one request of 240 bytes */
 #define RING_COST_OF_WRITE \
     (8 + 12 + 8 + 3) /* item headers, description, rounding: esp_driver_uart, uart_tx_all() */
 #define LOG_LINE_SIZE 256

@@ -50,7 +50,7 @@ esp_err_t telemetry_init(void)
     s_boot_id_bits = esp_random();
     number_hex(s_boot_id, s_boot_id_bits, 8, false);
     esp_err_t output_err = telemetry_output_init();
-    esp_err_t err = count_boot(); /* also without the UART driver */
+    esp_err_t err = count_boot(); /* even without the UART driver */
     if (err != ESP_OK) {
         ESP_LOGW(TAG, "cannot count the boot in NVS: %s", esp_err_to_name(err));
     }

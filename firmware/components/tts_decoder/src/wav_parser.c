@@ -46,7 +46,7 @@ static wav_error_t riff(wav_parser_t *parser)
     if (length == UNKNOWN) {
         parser->riff_end = parser->stream_bytes != 0 ? parser->stream_bytes : UINT64_MAX;
     } else {
-        parser->riff_end = (uint64_t)length + 8; /* length does not include "RIFF" and itself */
+        parser->riff_end = (uint64_t)length + 8; /* length counts neither "RIFF" nor itself */
         if (parser->stream_bytes != 0 && parser->riff_end > parser->stream_bytes) {
             return WAV_BAD_LENGTH;
         }

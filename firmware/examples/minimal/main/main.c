@@ -26,7 +26,7 @@ static TaskHandle_t s_main_task;
 static void *s_blocks[BLOCKS_MAX];
 
 /* Callback for warnings and recoveries. The monitor task, which calls it, has too small a stack for ESP_LOGx,
- * so it only passes the figure on. */
+ * so it only passes the value on. */
 static void on_change(const memory_warning_t *warning)
 {
     if (warning->type == MEMORY_WARNING_INTERNAL_LOW) {

@@ -148,7 +148,7 @@ static const api_case_t FROM_CALLBACK[] = {CALLBACK_CALLS(CALL_ENTRY)};
 
 static const api_case_t *volatile s_first_calls; /* NULL: nothing */
 static volatile esp_err_t s_called = ESP_ERR_NOT_FINISHED;
-static volatile bool s_is_inside; /* a call that checks thresholds may call the callbacks again */
+static volatile bool s_is_inside; /* prevents recursion: a call that checks thresholds may call back */
 
 static void call_from_inside(bool recovery)
 {
@@ -273,7 +273,8 @@ static esp_err_t mem_callbacks(const console_request_t *request, console_reply_t
         esp_err_t err = s_registered < RECORDERS ? register_recorder(s_registered) : ESP_ERR_NO_MEM;
         if (err != ESP_OK) {
             forget_newest(added);
-            return console_fail(reply, err, "%u callbacks are registered, %u more were requested",
+            return console_fail(reply, err,
+                                "no room for all: %u callbacks are registered, %u more were requested",
                                 s_registered, (unsigned)add);
         }
         s_registered++;

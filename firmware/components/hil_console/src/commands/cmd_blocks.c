@@ -14,7 +14,7 @@
 /* The block sizes share memory with the snapshots of other commands: only one command runs at a time. */
 #define BLOCKS_MAX ARRAY_SIZE(g_console_table.sizes)
 
-#define BLOCK_HEADER 4u /* of ESP-IDF's heaps, on the chip */
+#define BLOCK_HEADER 4u /* bytes, in ESP-IDF's heaps on the chip */
 #define VALUE_SIZE sizeof("-4194304,")
 #define TRUNCATED_SIZE sizeof(",\"truncated\":true")
 

@@ -146,7 +146,7 @@ typedef struct {
 typedef struct {
     region_t regions[REGIONS_MAX];
     size_t count;
-    uint32_t cap; /* the one bit of the capability set that selects the heaps */
+    uint32_t cap; /* capability whose heaps are being walked */
 } regions_t;
 
 static region_t *region_at(regions_t *regions, intptr_t start)
@@ -354,7 +354,7 @@ static esp_err_t heap_release(const console_request_t *request, console_reply_t 
     }
     heap_hold_info_t leaked;
     if (!heap_hold_info(s_leak.id, &leaked)) {
-        s_leak.id = 0; /* another hold may get this id */
+        s_leak.id = 0; /* the hold was released, and another may get its id */
     }
     console_u32(reply, "released", bytes);
     console_u32(reply, "blocks", blocks);

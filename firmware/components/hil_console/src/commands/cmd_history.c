@@ -29,7 +29,7 @@ static esp_err_t add_rtc(const console_request_t *request, console_reply_t *repl
 
 #if CONFIG_HOTPIN_MEM_HISTORY
 
-/* Columns of a row. X(name, value): a number. */
+/* Numeric columns of a row: X(name, value). */
 #define ROW_FIELDS(X)                                                              \
     X("sequence", row->sequence)                                                   \
     X("boot_count", row->boot_count)                                               \
@@ -118,7 +118,7 @@ static esp_err_t add_flash(const console_request_t *request, console_reply_t *re
     memory_history_info_t info;
     esp_err_t err = memory_history_get_info(&info);
     if (err != ESP_OK) {
-        return console_fail(reply, err, "the history is not started");
+        return console_fail(reply, err, "the history has not been started");
     }
     /* The reply with the rows may be too long to be stored, and then a repeated request would change the
      * flash twice. */

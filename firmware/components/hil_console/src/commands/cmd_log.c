@@ -29,8 +29,8 @@
 #define STOP_WAITS_MAX 100
 _Static_assert(PERIOD_MS_MAX < STOP_WAIT_MS * STOP_WAITS_MAX, "stop=1 waits for a task's longest pause");
 
-#define LINE_COST 96    /* of a load task's longest line in the transmit ring */
-#define ROOM_WAIT_MS 50 /* TASKS_MAX lines in this time are two thirds of what 115200 baud carry */
+#define LINE_COST 96    /* bytes of the transmit ring that a load task's longest line takes */
+#define ROOM_WAIT_MS 50 /* TASKS_MAX lines in this time are two thirds of what 115200 baud can carry */
 
 static const char *const TAGS[TASKS_MAX] = {"LOAD0", "LOAD1", "LOAD2", "LOAD3"};
 
@@ -40,10 +40,10 @@ static atomic_uint s_lines;
 static uint32_t s_lines_each; /* 0: unlimited */
 static uint32_t s_period_ms;
 
-/** Waits, without the stdout lock, until the transmit ring has room for a line of each load task, but not
- * longer than ROOM_WAIT_MS: a box that is written without the lock keeps the ring full, and must be split.
- * Tasks that wait for room under the lock pass the lock to each other, never to the console, whose priority
- * is lower. */
+/** Waits until the transmit ring has room for a line of each load task, but at most ROOM_WAIT_MS: a box that
+ * is wrongly written without the stdout lock keeps the ring full, and these tasks must then split it. Waits
+ * without that lock, because tasks that wait for room under it would pass it to each other, never to the
+ * console, whose priority is lower. */
 static void wait_for_room(void)
 {
     TickType_t start = xTaskGetTickCount();
@@ -130,7 +130,7 @@ static esp_err_t log_quiet(const console_request_t *request, console_reply_t *re
 {
     if (reply->id != 0) {
         return console_fail(reply, ESP_ERR_NOT_SUPPORTED,
-                            "available to typed commands only: a request ends the silence");
+                            "for typed commands only: a request switches the output on again");
     }
     const char *what = console_arg(request, "what");
     bool on = console_arg(request, "off") == NULL;

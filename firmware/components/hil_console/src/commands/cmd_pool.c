@@ -87,13 +87,13 @@ static esp_err_t create(const console_request_t *request, console_reply_t *reply
     s_pool = memory_pool_create(s_name, console_arg_u32(request, "block", 0),
                                 console_arg_u32(request, "count", 0), console_caps(request));
     if (s_pool == NULL) {
-        return console_fail(reply, ESP_ERR_NO_MEM, "no memory, no free pool, or a wrong size");
+        return console_fail(reply, ESP_ERR_NO_MEM, "no memory, no free pool, or an invalid size");
     }
     memory_pool_set_fallback(s_pool, console_arg(request, "heap") != NULL);
     return ESP_OK;
 }
 
-/** Adds the addresses of the taken blocks. */
+/** Takes blocks and adds their addresses to the reply. */
 static void take(console_reply_t *reply, uint32_t count)
 {
     console_array_begin(reply, "at");
@@ -136,7 +136,7 @@ static esp_err_t misuse(const char *how)
     }
     esp_err_t good = block != NULL ? memory_pool_free(s_pool, block) : ESP_OK;
     if (twice && newer == NULL) {
-        return ESP_ERR_NO_MEM; /* the pool needs two free blocks */
+        return ESP_ERR_NO_MEM; /* freeing twice needs two free blocks */
     }
     if (twice && good == ESP_OK) {
         memory_pool_free(s_pool, newer);
@@ -162,7 +162,7 @@ static IRAM_ATTR void on_tick(void)
     s_interrupts_left--;
 }
 
-/** The interrupt takes and gives a block at each tick, while this task does the same. */
+/** Has the tick interrupt take and give back a block at each tick, while this task does the same. */
 static esp_err_t interrupt(console_reply_t *reply, uint32_t count)
 {
     s_interrupts_served = 0;
@@ -212,7 +212,7 @@ static void put_chunk(stream_t *stream)
         stream->failed++;
         return;
     }
-    chunk[0] = (uint8_t)stream->count; /* the play uses its memory */
+    chunk[0] = (uint8_t)stream->count; /* writes to the chunk, as a player would */
     chunk[size - 1] = (uint8_t)stream->count;
     stream->chunks[stream->count++] = chunk;
 }
@@ -231,8 +231,8 @@ static void play_chunk(stream_t *stream)
     }
 }
 
-/** Plays of mixed lengths in chunks of mixed sizes. Every tenth play leaves an object allocated, as a cache
- * would.
+/** Simulates plays of mixed lengths in chunks of mixed sizes. Every tenth play leaves an object allocated, as
+ * a cache would.
  */
 static esp_err_t plays(const console_request_t *request, console_reply_t *reply)
 {

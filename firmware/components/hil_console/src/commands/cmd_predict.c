@@ -7,7 +7,7 @@
 #include "memory_predict.h"
 #include "sdkconfig.h"
 
-#define PREDICTIONS_MAX (6 * CONFIG_HOTPIN_MEM_PREDICT_STATES) /* two thresholds of three memories */
+#define PREDICTIONS_MAX (6 * CONFIG_HOTPIN_MEM_PREDICT_STATES) /* two thresholds per memory type */
 #define PREDICTION_SIZE 300
 
 static void add_prediction(console_reply_t *reply, const memory_prediction_t *prediction)

@@ -30,7 +30,8 @@ static StaticSemaphore_t s_mutex_memory;
 static SemaphoreHandle_t s_mutex; /* held by the worker from its start to its end */
 static TaskHandle_t s_worker;     /* NULL: none */
 static atomic_bool s_stop, s_waited_for;
-static atomic_uint s_rounds, s_lowest; /* s_lowest: lowest priority while the console waits for the mutex */
+/* s_lowest: the worker's lowest priority while the console waits for the mutex */
+static atomic_uint s_rounds, s_lowest;
 static uint32_t s_busy_ms;
 
 static void note_priority(void)
@@ -98,12 +99,12 @@ static esp_err_t start_worker(const console_request_t *request, console_reply_t 
     return ESP_OK;
 }
 
-/** The console has a higher priority, and waits for the worker's mutex. */
+/** Waits for the mutex that the worker holds, so that the worker inherits the console's higher priority. */
 static void wait_for_mutex(console_reply_t *reply, uint32_t wait_ms)
 {
     s_lowest = configMAX_PRIORITIES;
     TickType_t start = xTaskGetTickCount();
-    /* From the first tick, the worker has inherited this task's priority. */
+    /* Within a tick, the worker inherits this task's priority. */
     s_waited_for = true;
     if (xSemaphoreTake(s_mutex, pdMS_TO_TICKS(wait_ms < WAIT_MS_MAX ? wait_ms : WAIT_MS_MAX)) == pdTRUE) {
         xSemaphoreGive(s_mutex);

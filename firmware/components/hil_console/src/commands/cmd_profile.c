@@ -19,7 +19,7 @@
 
 static const char *const MEMORY_NAMES[] = {"internal", "psram"};
 
-/** Adds bytes, blocks, peak and allocations; with `since` the changes since the mark, and the peak. */
+/** Adds bytes, blocks, peak and allocations; with `since`, as changes since the mark, except the peak. */
 static void add_use(telemetry_record_t *record, const memory_profile_use_t *use, bool since, int32_t bytes,
                     int32_t blocks, uint32_t allocations)
 {

@@ -24,7 +24,7 @@ typedef struct {
     void *block;     /* freed by the reclaimer; NULL: it has nothing to free */
     bool nested;     /* the reclaimer requests memory itself */
     bool took;       /* result of that request */
-    TaskHandle_t by; /* task of the last run */
+    TaskHandle_t by; /* task that last ran it */
     bool used;
 } slot_t;
 
@@ -62,7 +62,7 @@ static memory_reclaim_trigger_t trigger_by_name(const char *name)
     return trigger;
 }
 
-/** The added reclaimer of this name, or else an empty slot; NULL: none. */
+/** Slot of the reclaimer with this name, or else an empty slot; NULL if all slots are in use. */
 static slot_t *slot_for(const char *name)
 {
     slot_t *empty = NULL;
@@ -75,8 +75,8 @@ static slot_t *slot_for(const char *name)
     return empty;
 }
 
-/** Registers a reclaimer that frees a block of size= bytes; without size= it has nothing to free. A reclaimer
- * that was added before only gets a block. */
+/** Registers a reclaimer that frees a block of size= bytes; without size= it has nothing to free. If the
+ * reclaimer exists already, only replaces its block. */
 static esp_err_t add(const console_request_t *request, console_reply_t *reply)
 {
     const char *name = console_arg(request, "add");
@@ -192,7 +192,8 @@ static esp_err_t mem_reclaim(const console_request_t *request, console_reply_t *
     } else if (watch != NULL) {
         err = memory_reclaim_watch(console_caps(request), console_arg_u32(request, "watch", 0));
         if (err != ESP_OK) {
-            return console_fail(reply, err, "%d kinds are watched already", MEMORY_RECLAIM_KINDS_MAX);
+            return console_fail(reply, err, "%d kinds of allocations are already watched",
+                                MEMORY_RECLAIM_KINDS_MAX);
         }
     }
     if (err == ESP_OK) {

@@ -9,7 +9,7 @@
 #include "stt_pipeline.h"
 
 #define LOCK_MS 5000
-#define PIECE_BYTES 128 /* in one member, as hexadecimal digits */
+#define PIECE_BYTES 128 /* of sound in one string of hex digits */
 #define READ_MAX 1024
 
 static esp_err_t audio_tap(const console_request_t *request, console_reply_t *reply)
@@ -29,7 +29,7 @@ static esp_err_t audio_tap(const console_request_t *request, console_reply_t *re
 
 static esp_err_t stt_read(const console_request_t *request, console_reply_t *reply)
 {
-    bool skip = console_arg(request, "skip") != NULL; /* the UART is slower than the microphone */
+    bool skip = console_arg(request, "skip") != NULL; /* discard: the UART is slower than the microphone */
     uint32_t left = console_arg_u32(request, "bytes", 0);
     if (left == 0 || left > (skip ? STT_RING_SIZE : READ_MAX) || left % sizeof(int16_t) != 0) {
         return console_bad_argument(reply, "bytes", console_arg(request, "bytes"),

@@ -79,7 +79,7 @@ static esp_err_t sys_tasks(const console_request_t *request, console_reply_t *re
 
 #define LOCK_MS_MAX 20000
 #define LOCK_STACK 2560
-#define LOCK_PRIORITY 7 /* takes a free lock at once */
+#define LOCK_PRIORITY 7 /* high enough to take a free lock at once */
 
 static atomic_bool s_is_held;
 
@@ -105,7 +105,7 @@ static void hold_output(void *arg)
 static uint32_t s_hold_ms;
 static TaskFunction_t s_hold;
 
-/* After the reply, because nothing can be written while the output lock is held. */
+/** Runs after the reply, because nothing can be written while the output lock is held. */
 static void start_to_hold(void)
 {
     if (xTaskCreate(s_hold, "lock", LOCK_STACK, (void *)(uintptr_t)s_hold_ms, LOCK_PRIORITY, NULL) !=

@@ -12,6 +12,6 @@
 /** Sets whether boxes and event records are suppressed (true). */
 void quiet_set(bool boxes, bool records);
 
-/** Values of the last quiet_set(). */
+/** The values last passed to quiet_set(). */
 bool quiet_boxes(void);
 bool quiet_records(void);

@@ -60,7 +60,7 @@ static void begin_record(console_reply_t *reply, bool ok)
     telemetry_bool(&reply->record, "ok", ok);
 }
 
-/** Reply to a typed command: the members after "ok", line by line. */
+/** Sends the reply to a typed command: the members after "ok", line by line. */
 static void send_as_text(console_reply_t *reply)
 {
     static const char OK_MEMBER[] = "{\"ok\":true";

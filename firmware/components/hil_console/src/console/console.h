@@ -31,7 +31,7 @@ typedef struct {
     bool keep;       /*!< store the reply, in case the request is repeated */
     const char *err; /*!< name of the error, e.g. BAD_ARGUMENT; NULL: use esp_err_to_name() */
     char message[CONSOLE_MESSAGE_SIZE];
-    const char *key; /*!< key of the wrong argument, NULL: none; points into the request, as does the value */
+    const char *key; /*!< key of the wrong argument or NULL; points into the request, like value */
     size_t key_length;
     const char *value;
     void (*after)(void); /*!< called when the reply has left the UART; for commands that reset the board */
@@ -69,7 +69,7 @@ extern const console_group_t CMD_MODE;
 extern const console_group_t CMD_RESOURCES;
 extern const console_group_t CMD_RTC;
 extern const console_group_t CMD_SOUND;
-/* Each only if its CONFIG_HOTPIN_MEM_… option is on: */
+/* Each of these exists only if its CONFIG_HOTPIN_MEM_… option is on. */
 extern const console_group_t CMD_ADAPT;
 extern const console_group_t CMD_POOL;
 extern const console_group_t CMD_PREDICT;

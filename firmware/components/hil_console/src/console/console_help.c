@@ -105,7 +105,7 @@ static void write_arguments(const console_command_t *command)
     }
 }
 
-/** All commands whose names start with `topic`; a full name also lists the arguments. */
+/** Lists the commands whose names start with `topic`; for a full name also the arguments. */
 static void write_topic(const char *topic)
 {
     size_t found = 0;

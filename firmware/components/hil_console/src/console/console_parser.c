@@ -62,7 +62,7 @@ static int hex_digit(char c)
     return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
 }
 
-/** True if `text` is followed, after `gap` more characters, by the crc of its first `length` characters. */
+/** True if the crc of the first `length` characters of `text` stands `gap` characters after them. */
 static bool crc_follows(const char *text, size_t length, size_t gap)
 {
     unsigned given = 0;
@@ -76,7 +76,7 @@ static bool crc_follows(const char *text, size_t length, size_t gap)
     return given == telemetry_crc16(TELEMETRY_CRC_START, text, length);
 }
 
-/** Checks the crc of a request. `text` starts after the '@'; *body gets its length without the crc. */
+/** Checks the crc of a request. `text` starts after the '@'; sets *body to the length without the crc. */
 static crc_state_t check_crc(const char *text, size_t length, size_t *body)
 {
     size_t star = length;

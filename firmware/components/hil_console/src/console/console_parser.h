@@ -43,7 +43,7 @@ typedef enum {
     CONSOLE_LINE_NO_ID,    /*!< starts with '@' but has no usable id to reply to */
     CONSOLE_LINE_CRC,      /*!< the crc does not match the text */
     CONSOLE_LINE_TOO_LONG, /*!< more than CONSOLE_LINE_MAX bytes */
-    CONSOLE_LINE_SYNTAX,   /*!< a byte that is not printable ASCII, or an open quote */
+    CONSOLE_LINE_SYNTAX,   /*!< a byte that is not printable ASCII, or an unclosed quote */
     CONSOLE_LINE_ARGUMENT, /*!< not key=value, a duplicate key, or too many arguments */
 } console_line_result_t;
 

@@ -158,7 +158,7 @@ static void erase(line_editor_t *editor, size_t from, size_t to)
     if (from < to) {
         memmove(line->bytes + from, line->bytes + to, line->length - to);
         line->length -= to - from;
-        line->overlong = false; /* erasing characters acknowledges the truncation */
+        line->overlong = false; /* after an erasure, the line may be executed */
         editor->cursor = from;
         changed(editor, from);
     }

@@ -13,11 +13,11 @@
 void __real_telemetry_mark_start(void);
 void __wrap_telemetry_mark_start(void);
 
-#define ARMED 0xB007FA11u /* any other value: after a power-on RTC memory has random content */
+#define ARMED 0xB007FA11u /* unlikely by chance: after power-on, RTC memory is random */
 
 typedef struct {
     uint32_t state;
-    uint32_t is_call; /* otherwise an allocation */
+    uint32_t is_call; /* 0: an allocation */
     uint32_t call;    /* index for idf_calls_name() */
     uint32_t caps;
     uint32_t nth;

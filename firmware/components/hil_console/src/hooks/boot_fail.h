@@ -11,11 +11,11 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/** heap_fail_arm() in the next boot. */
+/** Has heap_fail_arm() called with these arguments in the next boot. */
 void boot_fail_allocation(uint32_t caps, uint32_t nth, uint32_t count, uint32_t also);
 
 /**
- * @brief idf_calls_fail() in the next boot.
+ * @brief Has idf_calls_fail() called with these arguments in the next boot.
  * @return false if this function cannot be made to fail; no state is changed then
  */
 bool boot_fail_call(const char *name, uint32_t nth, uint32_t count);

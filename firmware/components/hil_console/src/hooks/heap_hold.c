@@ -84,7 +84,7 @@ static void free_after(hold_t *hold, held_block_t *before)
     heap_caps_free(block);
 }
 
-/** Frees the block taken `younger` blocks before the last one; the oldest if there are fewer. */
+/** Frees the block that was taken `younger` blocks before the newest; if there are fewer, the oldest. */
 static void pop_after(hold_t *hold, unsigned younger)
 {
     held_block_t *before = NULL;
@@ -278,8 +278,8 @@ esp_err_t heap_hold_leave(uint32_t caps, uint32_t leave, uint32_t block, unsigne
     return ESP_OK;
 }
 
-/** The lowest block first. Consecutive allocations mostly rise, and `last` is the highest: then each
- * insertion is at the front. */
+/** Sorts the blocks, lowest first. Addresses mostly rise from one allocation to the next, so the list starts
+ * with the highest block, and each insertion is at the front. */
 static void sort_by_address(hold_t *hold)
 {
     held_block_t *sorted = NULL;

@@ -134,7 +134,7 @@ static volatile idf_frame_t s_frame;
 #if !CONFIG_HOTPIN_CAMERA_SIMULATED
 #define SHORT_FRAME 16   /* bytes */
 #define HEADERS_MAX 1024 /* number of leading bytes that contain the frame header SOF0 */
-#define HEIGHT_AT 5      /* after SOF0: length, precision, height */
+#define HEIGHT_AT 5      /* offset from SOF0, after length and precision */
 
 camera_fb_t *__real_esp_camera_fb_get(void);
 
@@ -148,7 +148,7 @@ static void change_height(camera_fb_t *frame)
     }
 }
 
-/** Result of a failing call. The driver sets all values that this function changes again for each frame. */
+/** Result of a failing call. For each frame, the driver sets all values that this function changes. */
 static camera_fb_t *failed_frame(void)
 {
     camera_fb_t *frame = s_frame == IDF_FRAME_NONE ? NULL : __real_esp_camera_fb_get();

@@ -37,7 +37,7 @@ int32_t idf_calls_held(idf_held_t what);
 /** Name of a count in the reply to sys.resources. */
 const char *idf_calls_held_name(idf_held_t what);
 
-/** Level of a pin that gpio_set_level() has set. */
+/** Level of a pin, as set by gpio_set_level(). */
 typedef struct {
     bool is_high;
     uint32_t changes; /*!< including the first setting */
@@ -47,7 +47,7 @@ typedef struct {
 /** @return false if this pin was never set */
 bool idf_calls_pin(uint32_t pin, idf_pin_t *out);
 
-/** Last level of the camera's power-down line: 1 is off; -1: never set. */
+/** Level last set on the camera's power-down line; 1: the sensor is powered down; -1: never set. */
 int idf_calls_camera_power_down(void);
 
 /**
@@ -57,7 +57,7 @@ int idf_calls_camera_power_down(void);
  */
 bool idf_calls_fail(const char *name, uint32_t nth, uint32_t count);
 
-/** Return value of a failing esp_camera_fb_get(), instead of a good frame. */
+/** What a failing esp_camera_fb_get() returns: X(value, name). */
 #define IDF_FRAMES_SPOILT(X)                                        \
     X(IDF_FRAME_NONE, none)   /* no frame */                        \
     X(IDF_FRAME_SHORT, cut)   /* only the first bytes */            \

@@ -95,8 +95,8 @@ static void crash_heap(void)
     }
 }
 
-/** Writes a byte to IRAM, which allows 32-bit accesses only: the failure of a byte buffer allocated without
- * MALLOC_CAP_8BIT. */
+/** Writes a byte to IRAM, which allows 32-bit accesses only: what goes wrong with a byte buffer that
+ * was allocated without MALLOC_CAP_8BIT. */
 static void crash_iram(void)
 {
     if (!take_block(IRAM_CAPS)) {
@@ -117,7 +117,7 @@ static const struct {
     {"heap", crash_heap, HEAP_CAPS}, {"iram", crash_iram, IRAM_CAPS},
 };
 
-/* Keeps no block: the panic may never happen. */
+/* Checks that the block can be allocated. Frees it again, because the panic may never happen. */
 static esp_err_t check_block(uint32_t caps)
 {
     void *block = heap_caps_malloc(BLOCK_SIZE, caps);

@@ -10,7 +10,7 @@
 
 /**
  * @brief Finds the panic of this kind (one of abort, null, store, stack, wdt, task_wdt, heap, iram).
- * Allocates nothing: kinds heap and iram take their block when they crash.
+ * Leaves nothing allocated: kinds heap and iram allocate their block when they crash.
  * @param[out] crash function that causes the panic; it returns if no memory is left for its block, and kind
  *             iram on an emulated chip
  * @return

@@ -37,7 +37,7 @@ esp_err_t __wrap_audio_backend_open(void)
 
 esp_err_t __wrap_audio_backend_write(const void *data, size_t len, size_t *written, uint32_t timeout_ms)
 {
-    *written = 0; /* a call that fails on request does not set it */
+    *written = 0; /* a call that is made to fail does not set it */
     esp_err_t err = __real_audio_backend_write(data, len, written, timeout_ms);
     const int16_t *samples = data;
     sound_tap_t tap;

@@ -12,7 +12,7 @@
 #define STEP_HOOK_MAX 4
 
 typedef struct {
-    uint32_t armed; /*!< number of steps with failures left */
+    uint32_t armed; /*!< number of steps that are still to fail */
     bool crash_armed;
     uint32_t failed; /*!< steps made to fail since step_hook_fail() */
 } step_hook_state_t;

@@ -45,7 +45,7 @@ _ALLOCATOR = re.compile(
 
 
 def watchdog_of(cause: str) -> str:
-    """The watchdog behind the ROM's name of a reset."""
+    """Which watchdog caused a reset, from the cause that the ROM printed."""
     return next((text for part, text in _WATCHDOGS if part in cause), "a watchdog of the chip")
 
 

@@ -40,7 +40,7 @@ class CodeAddress:
     """The register, "#0", "#1" … for the frames of a backtrace, or the log's text about the address."""
     printed: int
     is_return: bool = False
-    """Whether this is the return address of a call, not the address of the call."""
+    """Whether this is a return address: the address of the instruction after the call."""
 
     def place(self, machine: Machine) -> int:
         """The address to decode."""

@@ -91,7 +91,7 @@ class StaleStatistics:
         self._before: ev.Sample | None = None
 
     def end_boot(self) -> None:
-        """Forget the statistics from before a transition, so that two boots do not form a pair."""
+        """Forget the statistics from before a transition: they are only compared within a boot."""
         self._before = None
 
     def take_sample(self, sample: ev.Sample) -> None:

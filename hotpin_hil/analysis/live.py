@@ -33,7 +33,7 @@ REPEAT_MS = 1_000
 
 
 class LiveLog:
-    """The state of a log so far. Its memory does not grow with the log."""
+    """The state of a log so far. Its memory use does not grow with the log."""
 
     def __init__(self) -> None:
         self.reader = LogReader(is_live=True)

@@ -1,4 +1,4 @@
-"""Describes the events of a log that `monitor` reports at once."""
+"""Describes the events of a log that `monitor` reports as soon as they occur."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FRAMES_MAX = 8
 
 
 class NewsKind(str, Enum):
-    """Topic of a piece of news."""
+    """Topic of a news item."""
 
     BOOT = "boot"
     MODE = "mode"

@@ -92,7 +92,6 @@ class Identities:
     """The identities that boards of this process have reported."""
 
     def __init__(self) -> None:
-        """Start without identities."""
         self._known: list[dict[str, Any]] = []
         self.mac: str | None = None
         """The newest MAC."""

@@ -119,7 +119,7 @@ def take_inventory(
         ports: the attached serial bridges.
         bench: the boards of the bench file.
         leases: folder of the lock files.
-        probe: identifies a chip, which resets it; called only for free boards. None probes no board.
+        probe: identifies a chip, which resets it; called only for free boards. None: do not probe.
         tell: receives progress messages.
     """
     bridges = {port_name(port.device): port for port in ports}

@@ -75,7 +75,7 @@ def read_labgrid(where: str, row: dict[str, Any]) -> LabgridSettings:
 
 
 def checked_address(where: str, text: str) -> str:
-    """The address of a coordinator.
+    """Return `text` if it is the address of a coordinator.
 
     Raises:
         UsageError: it is not `host:port`.

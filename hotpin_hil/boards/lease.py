@@ -64,7 +64,7 @@ class Holder:
 
     @classmethod
     def this_process(cls, board: str) -> Holder:
-        """The holder for this process."""
+        """This process as the holder of `board`."""
         command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
         return cls(
             pid=os.getpid(),
@@ -104,7 +104,7 @@ def port_name(port: str) -> str:
 
 
 def mac_name(mac: str) -> str:
-    """The lease name of a MAC."""
+    """The name under which a MAC is leased."""
     return f"mac-{mac.lower()}"
 
 
@@ -212,7 +212,7 @@ def lease_folder(environment: Mapping[str, str]) -> Path:
         return Path(given).absolute()
     try:
         return Path.home() / ".cache" / "hotpin-hil" / "leases"
-    except RuntimeError as error:  # a container's user without a name
+    except RuntimeError as error:  # a user without an entry in /etc/passwd, as in some containers
         raise UsageError("this user has no home folder for leases", f"set HOME or {ENV_LEASES}") from error
 
 
@@ -279,5 +279,5 @@ def user_name() -> str:
     """Name of the user who runs this process."""
     try:
         return getpass.getuser()
-    except (KeyError, OSError):  # a container's user without a name
+    except (KeyError, OSError):  # a user without an entry in /etc/passwd, as in some containers
         return str(os.getuid()) if hasattr(os, "getuid") else "?"

@@ -63,7 +63,7 @@ def add_command(commands: Any) -> None:
 
 @dataclass
 class _Results:
-    """All logs of a run."""
+    """The results for all logs on the command line."""
 
     analyses: list[LogAnalysis] = field(default_factory=list)
     refused: list[RefusedFile] = field(default_factory=list)
@@ -105,8 +105,8 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _read(options: argparse.Namespace, decoder: TraceDecoder | None, *, print_json: bool) -> _Results:
-    """Analyse all logs. Prints the JSON of each as soon as it is known, and an error line for each file that is not
-    read."""
+    """Analyse all logs. Prints the JSON of each as soon as it is complete, and an error line for each log that
+    cannot be analysed."""
     from hotpin_hil.cli.log_files import expand
     from hotpin_hil.report.log_overview import RefusedFile
 

@@ -76,7 +76,7 @@ class LineNoise:
 
     @property
     def corrupted_in_transit(self) -> bool:
-        """Whether the serial line has changed bytes, which is not the firmware's fault."""
+        """Whether the serial line has corrupted bytes, which is not the firmware's fault."""
         return self.mismatched > 0 or self.garbled >= _GARBLED_MIN
 
     def __str__(self) -> str:
@@ -84,7 +84,7 @@ class LineNoise:
 
 
 class Deadline:
-    """The end of a budget, in seconds from now.
+    """A time limit, given as seconds from now.
 
     A real board's clock is the host's. An emulated board's clock (`board_clock_s`) falls behind on a loaded host. The
     budget then lasts until that clock has also advanced by the budget, or has stopped. The board's clock is read only

@@ -318,7 +318,7 @@ class HilQemu(Qemu, _Piped):  # type: ignore[misc]
                     pipe.close()
 
     def terminate(self) -> None:
-        """End QEMU and the reader thread; a wait on the channel raises PortError."""
+        """End QEMU and the reader thread; waits on the channel then raise PortError."""
         self._end()
         self.close()
         self._show_trial()

@@ -52,7 +52,7 @@ def _command(process: Path) -> str:
 
 
 def permission_remedy(port: str) -> str:
-    """Remedy for a port without permission: its group, or a udev rule for all boards."""
+    """Remedy for a port that the user may not open: join its group, or install a udev rule for all boards."""
     udev = "or install the udev rule of docs/bench.md"
     try:
         status = os.stat(port)

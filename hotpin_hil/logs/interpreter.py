@@ -1,4 +1,4 @@
-"""Console lines → typed events: connects the handlers of a log."""
+"""Turns console lines into typed events: connects the handlers of a log."""
 
 from __future__ import annotations
 

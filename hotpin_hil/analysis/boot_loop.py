@@ -1,4 +1,4 @@
-"""Boot loops: runs in a row that end in the same way."""
+"""Finds boot loops: runs in a row that end in the same way."""
 
 from __future__ import annotations
 

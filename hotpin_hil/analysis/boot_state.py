@@ -1,4 +1,4 @@
-"""State of the current boot, with which the diagnoser's handlers compare each event."""
+"""State of the current boot, for the diagnoser's handlers."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ class Diagnoser:
 
     @property
     def keys(self) -> KeysView[tuple[str, str]]:
-        """The diagnoses so far, each as its id and key.
+        """Id and key of each diagnosis so far.
 
         A diagnosis that depends on the end of a boot or of an incident is added only then.
         """

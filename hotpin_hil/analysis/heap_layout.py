@@ -60,7 +60,7 @@ def class_step(size: int, heap_length: int) -> int:
 
 
 def class_floor(size: int, heap_length: int) -> int:
-    """The size class that lists a free block of this size. A query for the largest free block returns this size."""
+    """The size class that lists a free block of this size. A query for the largest free block returns this value."""
     step = class_step(size, heap_length)
     return size // step * step
 

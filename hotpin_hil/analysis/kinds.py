@@ -19,7 +19,7 @@ class Gravity(StrEnum):
     RISK = "risk"
     """The firmware still works, but a failure is approaching."""
     NOTE = "note"
-    """A figure of the log misleads its reader."""
+    """A figure in the log is misleading."""
 
     @property
     def rank(self) -> int:
@@ -89,7 +89,7 @@ class Outcome(StrEnum):
     FOUND = "found"
     NOT_FOUND = "not found"
     NOT_JUDGED = "not judged"
-    """The log has too little to decide."""
+    """The log has too few readings to decide."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ class LookedFor:
     topic: str
     outcome: Outcome
     why: str = ""
-    """Why it was not judged."""
+    """Why the outcome is NOT_JUDGED; empty for other outcomes."""
 
 
 def looked_for(

@@ -28,9 +28,9 @@ BUDGET_PER_CYCLE = 1_024 / 1_000
 """Bytes per cycle: 1,024 in 1,000 cycles (requirement TRN-04)."""
 
 WARM_UP_MIN = 4
-"""In the recorded logs, boards settle over the first 3 to 4 cycles."""
+"""Minimum number of warm-up readings: in the recorded logs, boards settle over the first 3 to 4 cycles."""
 WARM_UP_SHARE_MAX = 4
-"""At most one reading in this number can be warm-up."""
+"""At most a quarter of the readings can be warm-up."""
 
 READINGS_MIN = 8
 """Minimum number of readings after warm-up; with fewer, an interval of this confidence is infinite."""
@@ -39,7 +39,7 @@ CONFIDENCE = 0.999
 """Confidence of the two-sided interval: a clean series is called a leak less than once in 1,000 times."""
 POWER = 0.9999
 """Calculated probability of finding a leak of the size `Leak.detectable`. The calculation uses the interval, which is
-an estimate itself, so the real probability is 99 in 100."""
+itself an estimate, so the real probability is 99 in 100."""
 
 NOISE_SPREADS = 6
 """A reading is not noise if it deviates by more than this many typical deviations."""

@@ -20,7 +20,7 @@ class LeakHandler:
 
     def __init__(self, findings: Findings) -> None:
         self.leaks: list[StateLeak] = []
-        """Verdicts on all finished boots, up to LEAKS_KEPT."""
+        """Verdicts on the finished boots; only the first LEAKS_KEPT."""
         self._findings = findings
         self._states = MatchedStates()
 

@@ -12,7 +12,7 @@ from hotpin_hil.analysis.model import Diagnosis
 from hotpin_hil.analysis.series import MemorySeries
 
 MORE_FACTOR = 2
-"""A tag with at least this many times the complaints per line counts as noisier."""
+"""A tag counts as noisier if its errors or warnings per line have grown by at least this factor."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class LogDifference:
     after: str
     """Names of the logs."""
     new: tuple[Diagnosis, ...]
-    """Diagnoses only of the second log, the gravest first."""
+    """Diagnoses that only the second log has, the gravest first."""
     gone: tuple[Diagnosis, ...]
     complaints: tuple[ComplaintChange, ...]
     series: tuple[SeriesChange, ...]

@@ -121,7 +121,7 @@ class Findings:
 
     @property
     def keys(self) -> KeysView[tuple[str, str]]:
-        """The diagnoses so far, each as its id and key."""
+        """Id and key of each diagnosis so far."""
         return self._found.keys()
 
     def result(self) -> list[Diagnosis]:

@@ -11,7 +11,7 @@ from hotpin_hil.protocol import events as ev
 from hotpin_hil.protocol.reset import is_download
 
 FRAMES_MAX = 8
-"""Maximum number of reported calls of a backtrace."""
+"""Maximum number of backtrace frames in a news item."""
 
 
 class NewsKind(str, Enum):

@@ -1,6 +1,6 @@
 """Summarises a log: its boots, transitions and panics, and the lowest free memory.
 
-Memory use is bounded: the summary keeps the first and the last boots, and counts the rest.
+Memory use is bounded: the summary keeps the first and the last boots, but counts all of them.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ ENV_BENCH = "HOTPIN_BENCH"
 FEATURES = ("camera", "audio", "mic")
 """Parts that a board may have: an OV2640, the I2S amplifier, the I2S microphone."""
 POWER = "power"
-"""Argument of a `needs` mark for a test that switches the board's power."""
+"""Argument of the `needs` marker of a test that switches the board's power."""
 
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 _TYPES: dict[str, tuple[type, ...]] = {
@@ -58,7 +58,7 @@ class BoardEntry:
     """Device or URL; None for a board that is identified by its MAC on one of the attached ports."""
     mac: str | None = None
     features: tuple[str, ...] = FEATURES
-    """Fitted parts. A board without a description counts as fully fitted."""
+    """Fitted parts. If the bench file does not list them, the board counts as fully fitted."""
     power: PowerSwitch | None = None
     notes: str = ""
     place: AcquiredPlace | None = None
@@ -217,7 +217,7 @@ def _check_url(where: str, text: str) -> None:
 
 
 def _kind(where: str, text: str | None, port: str | None) -> BoardKind:
-    """Without `kind`, a board on loopback counts as virtual: if that is wrong, it does not overstate the evidence."""
+    """Without `kind`, a board on loopback counts as virtual, so that a wrong guess cannot overstate the evidence."""
     if text is None:
         return BoardKind.VIRTUAL if port is not None and is_loopback(port) else BoardKind.HARDWARE
     kinds = (BoardKind.HARDWARE.value, BoardKind.VIRTUAL.value)
@@ -265,7 +265,8 @@ def _filled(where: str, key: str, command: str, names: dict[str, str]) -> str:
         return command.format(**names)
     except ValueError as error:
         raise UsageError(
-            f"{where}: {key} = {command!r} is not valid: {error}", "write {{ for a brace, and end each quote"
+            f"{where}: {key} = {command!r} is not valid: {error}",
+            "write {{ for a brace, and close each quote",
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""Identities that boards report: checks them against the requested board, and stores them."""
+"""Checks the identities that boards report against the requested board, and stores them."""
 
 from __future__ import annotations
 

@@ -103,7 +103,7 @@ class BoardInUse:
         """The firmware build with this image: RELEASE, PROFILE, or else the image with the console.
 
         Raises:
-            BuildError: it is missing or damaged.
+            BuildError: it is missing, damaged, or for another board.
         """
         if image == RELEASE:
             return read_build(release_build_dir(self.kind.value), self.kind)

@@ -121,6 +121,9 @@ def take_inventory(
         leases: folder of the lock files.
         probe: identifies a chip, which resets it; called only for free boards. None: do not probe.
         tell: receives progress messages.
+
+    Raises:
+        UsageError: a lock file cannot be opened.
     """
     bridges = {port_name(port.device): port for port in ports}
     rows = []

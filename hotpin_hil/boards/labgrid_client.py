@@ -20,7 +20,7 @@ from hotpin_hil.errors import BenchError, UsageError
 from hotpin_hil.paths import LABGRID_ENV_DIR
 
 ENV_CLIENT = "HOTPIN_LABGRID_CLIENT"
-"""Path of labgrid-client."""
+"""Environment variable with the path of labgrid-client."""
 NAME = "labgrid-client"
 
 KNOWN_VERSIONS = (25, 26)

@@ -35,13 +35,14 @@ except ImportError:  # Windows, where only one process can open a port
     fcntl = None  # type: ignore[assignment]
 
 ENV_LEASES = "HOTPIN_LEASES"
-"""Folder of the lock files, for runs with different home folders: other users, containers."""
+"""Environment variable with the folder of the lock files, for runs that do not share a home folder: other users,
+containers."""
 COMMAND_MAX = 100
 _FILE_MAX = 4_096
-"""Bytes of a lock file that are read."""
+"""Maximum number of bytes read from a lock file."""
 
 _OPEN = os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
-"""Opens a lock file without waiting for the other end if it is a pipe."""
+"""Flags that open a lock file without following a link, and without waiting if it is a pipe."""
 _REMOVE = f"remove it, or set {ENV_LEASES} to another folder"
 
 LOOK_S = 0.2

@@ -41,7 +41,7 @@ class BoardPool:
     ask_mac: Callable[[str], str]
     """Reads the MAC of the chip on a port, which resets it; raises BenchError."""
     mac: str | None = None
-    """MAC of the only board to lease."""
+    """MAC of the only board to lease; None: any board."""
     shared: bool = False
     """Whether worker processes will join the leases."""
     _macs: dict[str, str | BenchError] = field(default_factory=dict)

@@ -49,7 +49,7 @@ class PowerSwitch:
         self._run(self._command("on", self.on_command))
 
     def cycle(self) -> None:
-        """Turn the power off and on again. With separate commands, it is turned on again even after Ctrl-C.
+        """Turn the power off and on again. With `off` and `on` commands, it is turned on even after Ctrl-C.
 
         Raises:
             PowerError: a command of the switch failed.

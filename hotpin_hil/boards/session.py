@@ -190,8 +190,7 @@ class BoardSession:
         """
         options = self.options
         self.leases.join()
-        # pytest-embedded prefers ESPPORT to --port.
-        self.environment.pop(ENV_PORT, None)
+        self.environment.pop(ENV_PORT, None)  # pytest-embedded prefers it to --port
         options.app_path = str(self._root / FIRMWARE_DIR.name)
         options.build_dir = str(self.build.folder)
         options.target = getattr(options, "target", None) or "esp32"
@@ -220,7 +219,7 @@ class BoardSession:
 
     @property
     def can_power_cycle(self) -> bool:
-        """Whether a call of `power_cycle` would cycle the power."""
+        """Whether a call to `power_cycle` would cycle the power."""
         return self.rescue.can_cycle(self.power, self.port)
 
     def power_cycle(self) -> bool:

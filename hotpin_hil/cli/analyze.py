@@ -76,7 +76,7 @@ def _run(options: argparse.Namespace) -> int:
     if not options.logs and not options.core:
         raise UsageError("no log is named", "name a log, - for standard input, or a core dump after --core")
     if options.boot is not None and options.since is not None:
-        raise UsageError("--boot and --since exclude each other", "give one of them")
+        raise UsageError("--boot and --since cannot be used together", "give one of them")
     if options.html is not None:
         _check_page(options.html)
     decoder = decoding.make_decoder(options)

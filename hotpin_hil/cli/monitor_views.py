@@ -24,11 +24,11 @@ BOOTS_SHOWN = 6
 TERMINAL_QUERY = "\x1b[5n"
 """Query for the terminal's state, which the board's console sends before its prompt."""
 BAR = 18
-"""Characters of a gauge."""
+"""Width of a gauge, in characters."""
 COURSE = 40
 """Width of a sparkline, in characters."""
 HOW_MAX = 20
-"""Characters of a reset cause."""
+"""Maximum length of a reset cause, in characters."""
 _LEVEL_STYLES = {"E": "red", "W": "yellow", "D": "dim", "V": "dim"}
 _GAUGE_STYLES = {"": "green", "WARN": "yellow", "CRIT": "red"}
 _STEPS = "▁▂▃▄▅▆▇█"

@@ -170,7 +170,7 @@ class Console:
                 return []
         refused = [r for r in (*answers, *again) if _refused(r) and r.data["err"] != "CRC"]
         if len(refused) > 1:
-            return refused[-1:]  # two equal refusals: the serial line is not the cause
+            return refused[-1:]  # refused twice, so a damaged request is not the cause
         self._check_reset(start, f"during '{name}'")
         damaged = any(r.offset >= last_send.offset for r in answers if r not in parts)
         if damaged or self.channel.corrupt(last_send):
@@ -291,7 +291,7 @@ class Console:
     # --- events ---
 
     def mark(self) -> Cursor:
-        """The current moment, for `since`."""
+        """The position after everything received so far, to be passed as `since`."""
         return self.channel.mark()
 
     def _take_events(self) -> None:

@@ -224,7 +224,7 @@ class Channel:
         if self._error is not None:
             raise self._error
         if self._write is None:
-            raise PortError(f"{self.name} is read-only", "it was opened for reading a log, not for a board")
+            raise PortError(f"{self.name} is read-only", "it was opened to read a log, not to control a board")
         try:
             self._write(data)
         except OSError as failure:
@@ -235,7 +235,7 @@ class Channel:
             raise error from failure
 
     def mark(self) -> Cursor:
-        """The current moment."""
+        """The position after everything received so far."""
         with self._cond:
             return Cursor(len(self._text), len(self._records))
 

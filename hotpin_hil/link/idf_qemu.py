@@ -119,7 +119,7 @@ class HilQemu(Qemu, _Piped):  # type: ignore[misc]
 
     REDIRECT_CLS = None
     QEMU_DEFAULT_QMP_FMT = ""
-    """Not a TCP port, because two workers may both find the same port free."""
+    """Empty: pytest-embedded would use a TCP port, and two workers may find the same port free."""
 
     def __init__(
         self,

@@ -125,7 +125,7 @@ class HilIdfSerial(IdfSerial):  # type: ignore[misc]  # pytest-embedded is not t
             self.flash()
 
     def hard_reset(self) -> None:
-        """Reset the chip over EN. If no reader is running, as in set-up, pending bytes are dropped first."""
+        """Reset the chip through EN. If no reader is running, as in set-up, pending bytes are dropped first."""
         self.channel.announce_reset()
         try:
             self.proc.dtr = False

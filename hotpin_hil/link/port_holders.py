@@ -1,4 +1,4 @@
-"""Processes of this machine that have a serial port open."""
+"""Finds the processes on the host that have a serial port open."""
 
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ class BootTracker:
         """Stage of the latest sign; None before the first sign."""
         self._has_output = False
         self._is_download = False
-        """The chip waits for a flasher; the firmware's boot follows."""
+        """Whether the chip waits in download mode; the firmware's boot still follows."""
 
     def note_output(self) -> None:
         """Record that the current boot has printed something."""

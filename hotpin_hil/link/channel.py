@@ -224,7 +224,7 @@ class Channel:
         if self._error is not None:
             raise self._error
         if self._write is None:
-            raise PortError(f"{self.name} is read-only", "it was opened to read a log, not to control a board")
+            raise PortError(f"{self.name} is read-only", "it was opened only to read a log")
         try:
             self._write(data)
         except OSError as failure:

@@ -86,7 +86,7 @@ def find_whole_box(
 
 
 def _own_lines(mark: bytes, lines: Sequence[bytes], kinds: bytes, top: int, end: int) -> list[int]:
-    """Indices of a box's own lines among other tasks' lines; empty if one of those must be scanned, or the box is cut."""
+    """Indices of a box's own lines among other lines; empty if one of those must be scanned, or the box is cut off."""
     places: list[int] = []
     for index in range(top, min(top + BOX_LINES + FOREIGN_MAX, end)):
         if mark in lines[index]:

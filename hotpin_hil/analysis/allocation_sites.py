@@ -105,13 +105,13 @@ def leak_sources(
     namer: SiteNamer,
     budget_per_cycle: float = BUDGET_PER_CYCLE,
 ) -> list[LeakSource]:
-    """The sites whose memory in use and blocks grew over some cycles, the largest growth first.
+    """The sites whose bytes and blocks in use grew over `cycles`, the largest growth first.
 
     Args:
-        changes: sites of a profile since the mark, both read in the same state.
+        changes: the changes per site since the mark; the firmware was in the same state at both times.
         cycles: cycles since the mark.
         namer: names the sites.
-        budget_per_cycle: allowed growth, bytes.
+        budget_per_cycle: allowed growth per cycle, bytes.
     """
     totals: dict[tuple[NamedSite, str, str], list[int]] = defaultdict(lambda: [0, 0])
     for change in changes:
@@ -127,7 +127,7 @@ def leak_sources(
 
 
 def _own_files() -> re.Pattern[str]:
-    """Paths of this project's sources, as the compilers of the chip and of the host write them."""
+    """Pattern of the paths of this project's sources, as the chip's and the host's compilers write them."""
     folder = FIRMWARE_DIR / "components"
     names = "|".join(re.escape(path.name) for path in sorted(folder.iterdir())) if folder.is_dir() else "(?!)"
     return re.compile(rf"(^|/)(components/({names})/|COMPONENT_({names.upper()})_DIR/|main/main\.c$)")

@@ -29,7 +29,7 @@ QUOTES_FIRST, QUOTES_LAST = 20, 5
 
 @dataclass(frozen=True)
 class Complaints:
-    """The errors or warnings with one tag."""
+    """The number of errors or warnings with one tag."""
 
     level: str
     """"E" or "W"."""
@@ -101,7 +101,7 @@ class LogAnalysis:
         return any(seen) or bool(self.facts["panics"] or self.series or self.diagnoses)
 
     def to_json(self) -> dict[str, Any]:
-        """The whole result as a JSON-serializable dict, without the data of charts."""
+        """The whole result as a JSON-serializable dict, without chart data."""
         return {
             "schema": 1,
             "worst": self.worst,
@@ -190,7 +190,7 @@ def _leak_json(leak: StateLeak) -> dict[str, Any]:
 
 
 def analyze(chunks: Iterable[bytes], name: str, part: LineRange = WHOLE) -> LogAnalysis:
-    """Analyse a log; memory does not grow with its length.
+    """Analyse a log; memory use does not grow with its length.
 
     Args:
         chunks: the log, in chunks of any size.

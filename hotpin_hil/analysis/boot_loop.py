@@ -1,4 +1,4 @@
-"""Boot loops: runs in a row that end in the same way."""
+"""Finds boot loops: runs in a row that end in the same way."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class BootLoopHandler:
             self._end, self._line = text, event.line
 
     def take_boot_end(self, event: ev.BootEnded) -> None:
-        """Remember how far a run got."""
+        """Remember the stage that a run reached."""
         self._stage, self._last_ms = event.stage, event.t_ms
 
     def take_boot(self, event: ev.BootStarted) -> None:

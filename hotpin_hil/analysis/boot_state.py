@@ -1,4 +1,4 @@
-"""State of the current boot, which the handlers compare each event with."""
+"""State of the current boot, for the diagnoser's handlers."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class BootState:
         """The sample with the most free internal memory, by context."""
 
     def start_boot(self) -> None:
-        """Begin a boot: the mode is unknown."""
+        """Forget the mode, which is unknown at the start of a boot."""
         self.mode = ""
 
     def end_boot(self) -> None:
@@ -37,13 +37,13 @@ class BootState:
         self.prints, self.best = {}, {}
 
     def add_largest(self, event: ev.LargestPrint) -> None:
-        """Add a largest block that was printed alone to the reading of the same memory before it."""
+        """Add a largest block that was printed alone to the previous reading of the same memory."""
         known = self.prints.get(event.memory)
         if known is not None:
             self.prints[event.memory] = replace(known, largest=event.largest)
 
     def remember(self, sample: ev.Sample) -> None:
-        """Store a sample after the handlers have processed it."""
+        """Store a sample. Called after the handlers, which compare it with the previous one."""
         self.last = sample
         best = self.best.get(sample.context)
         is_better = best is not None and sample.stats.internal_free > best.stats.internal_free

@@ -34,11 +34,11 @@ class BoxFacts:
         self._reserve: list[int] = []
 
     def end_boot(self) -> None:
-        """End the boot, so that boxes of two boots do not form a pair."""
+        """Forget the last "before" box, because the boxes of a pair belong to the same boot."""
         self._before = None
 
     def take_broken(self, box: ev.BoxBroken) -> None:
-        """Count a box that was not completed."""
+        """Count a truncated box."""
         self._truncated += 1
         self._count_context(box.context)
         if box.corrupted:

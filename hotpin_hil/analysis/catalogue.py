@@ -28,7 +28,7 @@ _WATCHDOGS = (
     ("HP_WDT", "a timer group"),
     ("SUPER", "the super watchdog"),
 )
-"""Parts of the ROM's reset names, for resets that bypass the panic handler."""
+"""Part of a reset cause as the ROM prints it, and the watchdog behind it. Such a reset bypasses the panic handler."""
 POISON = {
     0xABBA1234: "the canary before a block",
     0xBAAD5678: "the canary after a block",
@@ -45,7 +45,7 @@ _ALLOCATOR = re.compile(
 
 
 def watchdog_of(cause: str) -> str:
-    """The watchdog behind the ROM's name of a reset."""
+    """Which watchdog caused a reset, from the cause that the ROM printed."""
     return next((text for part, text in _WATCHDOGS if part in cause), "a watchdog of the chip")
 
 

@@ -16,11 +16,11 @@ from hotpin_hil.symbols.machine import Machine, call_address
 from hotpin_hil.symbols.places import DecodedAddress
 
 TRACES_KEPT = 100
-"""Per kind of trace."""
+"""Maximum number of traces of one kind."""
 CORE_DUMPS_KEPT = 3
-"""Core dumps take up to 2 MB each."""
+"""Maximum number of core dumps, which take up to 2 MB each."""
 CHAINS_KEPT = 20
-"""Maximum number of call chains per heap trace; the largest."""
+"""Maximum number of call chains per heap trace; the largest are kept."""
 
 _CALLED_AT = re.compile(
     r"(?:called at PC|\([A-Z_0-9]{1,40}\) at|Detected in task \".{1,60}?\" at) 0x([0-9a-fA-F]{8})"
@@ -40,7 +40,7 @@ class CodeAddress:
     """The register, "#0", "#1" … for the frames of a backtrace, or the log's text about the address."""
     printed: int
     is_return: bool = False
-    """Whether this is the return address of a call, not the address of the call."""
+    """Whether this is a return address: the address of the instruction after the call."""
 
     def place(self, machine: Machine) -> int:
         """The address to decode."""
@@ -76,7 +76,7 @@ class CodeTrace(ev.LogEvent):
     """First digits of the ELF's SHA-256 in the log; empty if they are not in it."""
     registers: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     mark: str = ""
-    """As CoreState.mark."""
+    """See `CoreState.mark`."""
     stack: StackMemory | None = None
     core_dump: tuple[str, ...] = ()
     core: int | None = None

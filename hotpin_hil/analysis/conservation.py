@@ -34,13 +34,13 @@ def _memory_name(caps: list[str]) -> str:
 def differences(before: Resources, after: Resources, memory_of: Mapping[int, str]) -> dict[str, str]:
     """Describe the differences, by field of `Resources`.
 
-    All heaps of one memory type are compared together, because the heap of a block depends on the free blocks at the
-    time of its allocation.
+    Heaps of the same memory type are added up first, because which of them serves a request depends on the blocks
+    that are free at that time.
 
     Args:
-        before: Earlier reading.
-        after: Later reading.
-        memory_of: Name of each heap's memory, by the heap's address; needed only if the heaps differ.
+        before: the earlier reading.
+        after: the later reading.
+        memory_of: memory type of each heap, by the heap's address; needed only if the heaps differ.
     """
     found = {}
     for field in dataclasses.fields(Resources):

@@ -42,7 +42,7 @@ class _Crash:
 
 
 class CrashHandler:
-    """Follows transitions and crashes; a crash within a transition is DIAG-04."""
+    """Diagnoses panics and resets. A crash during a mode transition is also reported as DIAG-04."""
 
     def __init__(self, findings: Findings) -> None:
         self._findings = findings
@@ -65,16 +65,16 @@ class CrashHandler:
         self._begin(event.to, Evidence(event.line, event.t_ms, text))
 
     def take_transition(self, event: ev.Transition) -> None:
-        """Note that the transition in progress has ended, unless the log shows no end."""
+        """Note that the transition in progress has ended, unless its end is missing from the log."""
         if event.result != "unfinished":  # emitted only after the boot has ended
             self._begun = None
             self._ended_ms = event.t_ms if event.t_ms is not None else -1
 
     def take_sample(self, sample: ev.Sample) -> None:
-        """Remember a transition in progress if the sample was logged before it: the first evidence of a crash.
+        """Treat a sample logged before a transition as evidence that the transition is in progress.
 
-        A record indicates a transition in progress unless the transition ended before the record was written. A box may
-        be printed even later, so it only adds to other evidence.
+        A record that was taken before the last transition ended is not such evidence. A box may be printed even later,
+        so it counts only if that transition is already known to be in progress.
         """
         to = before_transition(sample.context)
         if not to:
@@ -89,7 +89,7 @@ class CrashHandler:
     # --- Crashes ---
 
     def take_panic(self, event: ev.PanicSeen) -> None:
-        """Start a crash report from a panic."""
+        """Diagnose a panic, and start a crash report."""
         known = catalogue.of_panic(event.panic, event.regions)
         before = self._failure
         if before is not None and event.panic.cause in _CONSEQUENCES and known.id.startswith("panic-"):
@@ -105,9 +105,9 @@ class CrashHandler:
         self._crash = _Crash(event.boot, self._begun_to if self._begun else "", self._begun, panic=event)
 
     def take_boot(self, boot: ev.BootStarted) -> None:
-        """Process a known reset cause, and complete or start a crash report.
+        """Diagnose the reset that started this boot, and complete or start a crash report.
 
-        A reset without a panic is a crash only if it happened during a transition.
+        A reset without a panic counts as a crash only if it happened during a transition.
         """
         crash = self._crash
         is_after_panic = crash is not None and crash.panic is not None and crash.reset is None
@@ -153,7 +153,7 @@ class CrashHandler:
         self._ended_ms = -1
 
     def end(self) -> None:
-        """Report the current crash, if it happened in a mode transition."""
+        """Report the current crash as DIAG-04, if it happened during a mode transition."""
         crash, self._crash = self._crash, None
         if crash is None or not crash.to:
             return

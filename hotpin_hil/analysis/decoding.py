@@ -35,20 +35,20 @@ PANIC_FUNCTIONS = frozenset(
 
 
 class TraceDecoder:
-    """Decodes traces, except the registers of a host process."""
+    """Decodes the code addresses of traces."""
 
     def __init__(self, elfs: ElfSet, toolchain: str | None = None) -> None:
         """Store the ELF files to decode with.
 
         Args:
-            elfs: the ELF files.
-            toolchain: prefix of the toolchain's tools, None for the installed one.
+            elfs: the ELF files; each trace is decoded with the one that it belongs to.
+            toolchain: prefix of the toolchain's tools; None for the installed toolchain.
         """
         self._elfs = elfs
         self._toolchain = toolchain
 
     def decode(self, trace: CodeTrace) -> CodeTrace:
-        """The trace with its decoding.
+        """The trace with `decoding` filled in.
 
         Raises:
             UsageError: the toolchain that the user named cannot read the ELF.
@@ -74,13 +74,13 @@ class TraceDecoder:
         return report_core_dump(core, elf, self._toolchain)
 
     def report_core_dump(self, core: bytes) -> str:
-        """The report of esp-coredump on a core dump, or why there is none."""
+        """The report that esp-coredump makes of a core dump, or why there is none."""
         elf, why = self._elfs.for_core_dump(core)
         return why if elf is None else report_core_dump(core, elf, self._toolchain)
 
 
 def with_calls(diagnoses: Iterable[Diagnosis], traces: Iterable[CodeTrace]) -> tuple[Diagnosis, ...]:
-    """The diagnoses, each with the decoded calls of the trace that starts in a line of its evidence.
+    """The diagnoses; where a trace starts at a line of their evidence, its decoded calls are added as evidence.
 
     Calls decoded with the ELF of another build are left out.
     """

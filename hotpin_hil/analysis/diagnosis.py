@@ -34,7 +34,7 @@ def diagnose(events: Iterable[ev.LogEvent]) -> list[Diagnosis]:
 
 
 class Diagnoser:
-    """Passes each event to the handlers that need it; memory does not grow with the log."""
+    """Passes each event to the handlers that need it. Its memory use does not grow with the log."""
 
     def __init__(self) -> None:
         self._findings = Findings()
@@ -54,14 +54,14 @@ class Diagnoser:
 
     @property
     def leaks(self) -> list[StateLeak]:
-        """Verdicts on all finished boots, up to LEAKS_KEPT."""
+        """The leak verdicts of the finished boots; only the first LEAKS_KEPT."""
         return self._leaks.leaks
 
     @property
     def keys(self) -> KeysView[tuple[str, str]]:
-        """Ids and keys of the diagnoses so far.
+        """Id and key of each diagnosis so far.
 
-        Diagnoses that need the end of a boot or of an incident are added later.
+        A diagnosis that depends on the end of a boot or of an incident is added only then.
         """
         return self._findings.keys
 
@@ -145,7 +145,7 @@ class Diagnoser:
         return self._findings.result()
 
     def _boot_fault(self, event: ev.BootFault) -> None:
-        """Process a fault. "No application" after another fault is only a consequence of that fault."""
+        """Diagnose a boot fault. "No application" after another fault is only evidence of that fault."""
         if event.kind == NO_APP and self._fault not in ("", NO_APP):
             self._findings.support(self._fault, "", Evidence(event.line, event.t_ms, event.text))
             return

@@ -35,11 +35,11 @@ def wanted_lines(diagnosis: Diagnosis) -> list[int]:
 
 
 def excerpts(diagnoses: Sequence[Diagnosis], texts: Mapping[int, str]) -> tuple[Excerpt, ...]:
-    """The excerpt of each diagnosis.
+    """One excerpt per diagnosis, in the same order.
 
     Args:
         diagnoses: the diagnoses of a log.
-        texts: the wanted lines, by number; lines outside the log are missing.
+        texts: the texts of the wanted lines, by line number; lines outside the log are missing.
     """
     return tuple(
         tuple(
@@ -52,7 +52,7 @@ def excerpts(diagnoses: Sequence[Diagnosis], texts: Mapping[int, str]) -> tuple[
 
 
 def not_in_excerpt(diagnosis: Diagnosis, excerpt: Excerpt) -> tuple[Evidence, ...]:
-    """The evidence with texts that do not appear in the excerpt."""
+    """The evidence whose text does not appear in the excerpt."""
     texts = {line.line: line.text for line in excerpt}
     return tuple(
         evidence
@@ -62,5 +62,5 @@ def not_in_excerpt(diagnosis: Diagnosis, excerpt: Excerpt) -> tuple[Evidence, ..
 
 
 def _is_in(text: str, excerpt: Excerpt) -> bool:
-    """Whether the line consists of this text, like the detail line of a panic."""
+    """Whether the excerpt has a line with exactly this text, such as a detail line of a panic."""
     return any(line.text.strip() == text for line in excerpt)

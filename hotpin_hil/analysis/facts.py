@@ -1,6 +1,6 @@
 """The facts of a log, with the keys and meanings of `facts/log_analysis.md`.
 
-Lists keep their first KEPT entries. `not_kept` has the number of entries dropped after them, per list.
+Each list keeps its first KEPT entries; `not_kept` has the number of entries dropped from it.
 """
 
 from __future__ import annotations

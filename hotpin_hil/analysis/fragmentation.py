@@ -69,7 +69,7 @@ class FragmentationHandler:
                 self.take_warning(early)
 
     def take_warning(self, event: ev.MemoryWarning) -> None:
-        """Process a fragmentation warning. Keep it until a sample shows whether its figure sums over separate heaps."""
+        """Process a fragmentation warning. Until the first sample shows how the figure is computed, only store it."""
         if event.memory != "frag":
             return
         if self._is_summed is None and len(self._early) < EVIDENCE_MAX:
@@ -78,7 +78,7 @@ class FragmentationHandler:
             self._findings.note(catalogue.SUMMED_FRAGMENTATION, event, event.text)
 
     def take_sample(self, sample: ev.Sample) -> None:
-        """Check the fragmentation of a sample, by percentages or by its largest blocks."""
+        """Check a sample's fragmentation: its percentages, or its largest blocks if they are meaningless."""
         if self._is_summed:
             self._check_blocks(sample)
         else:
@@ -87,9 +87,9 @@ class FragmentationHandler:
                     self._check_percentage(memory, sample)
 
     def take_heaps(self) -> None:
-        """Use the heap layout that has just been stored in the boot state.
+        """Name the affected heap in earlier diagnoses, from the heap layout now in the boot state.
 
-        It may explain an earlier sample, because a test requests the layout only after a failure.
+        A test requests the layout only after a failure.
         """
         for memory, (sample, rise) in self._unlocated.items():
             self._findings.revise(f"{memory} {rise.state}", self._diagnosis(memory, sample, rise))
@@ -115,7 +115,10 @@ class FragmentationHandler:
                 self._unlocated[memory] = sample, rise
 
     def _check_blocks(self, sample: ev.Sample) -> None:
-        """For firmware with a meaningless percentage: check whether enough memory is free although no block fits."""
+        """Check whether enough memory is free for a driver, but no block that is large enough.
+
+        Used for firmware whose percentages are meaningless.
+        """
         free, largest, _ = sample.stats.memory("dma")
         for driver, block, cost in _DRIVERS:
             if free < cost or largest >= block:
@@ -177,12 +180,12 @@ def _most_scattered(memory: str, reported: ev.HeapsReported) -> str | None:
 
 
 def _is_summed(stats: MemoryStats) -> bool:
-    """Whether each percentage is 100 - 100 * largest / free, as if all heaps were one, and the first is not 0."""
+    """Whether each percentage is 100 - 100 * largest / free, as if all heaps were one, and the first is above 0."""
     readings = [stats.memory(memory) for memory in MEMORIES]
     fits = all(free > 0 and percent == 100 - largest * 100 // free for free, largest, percent in readings)
     return fits and readings[0][2] > 0
 
 
 def _same_heaps(stats: MemoryStats) -> bool:
-    """Whether internal and DMA-capable memory are the same heaps, as on the ESP32, where IRAM is not counted."""
+    """Whether internal and DMA-capable memory have the same figures, because on the ESP32 they are the same heaps."""
     return stats.memory("internal") == stats.memory("dma")

@@ -1,7 +1,7 @@
 """Which allocations the ESP32's heaps can still serve, computed from their layout.
 
 A single number for free memory is misleading: the sum may be large while every single block is small. These functions
-apply the rules of TLSF, ESP-IDF's allocator, to the heaps from a walk by the board's allocator (`heap.regions`). The
+apply the rules of TLSF, ESP-IDF's allocator, to the heaps that the board lists after a heap walk (`heap.regions`). The
 suite checks the firmware's reports against them, so they share no code with the firmware.
 
 Sizes are bytes. A request is rounded *up* to a size class, and a free block is listed under its size rounded *down*:
@@ -52,7 +52,7 @@ def subclasses(heap_length: int) -> int:
 
 
 def class_step(size: int, heap_length: int) -> int:
-    """Width in bytes of the size class of `size`; 4 for sizes below 4 times the number of classes."""
+    """Width in bytes of the size class that contains `size`."""
     classes = subclasses(heap_length)
     if size < classes * ALIGNMENT:
         return ALIGNMENT
@@ -60,7 +60,7 @@ def class_step(size: int, heap_length: int) -> int:
 
 
 def class_floor(size: int, heap_length: int) -> int:
-    """The size class of a free block, which is the result of a query for the largest block."""
+    """The size class that lists a free block of this size. A query for the largest free block returns this value."""
     step = class_step(size, heap_length)
     return size // step * step
 
@@ -102,7 +102,7 @@ def placeable(free_blocks: Iterable[tuple[int, int]], sizes: Iterable[int]) -> b
     """Whether free blocks can serve all requests together.
 
     Like the allocator, it serves requests in order, each from the smallest class that fits. The rest of a block stays
-    available if it is large enough for a block.
+    available if it is large enough to form a free block.
 
     Args:
         free_blocks: (size of the block, length of its heap), bytes.

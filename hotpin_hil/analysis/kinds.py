@@ -10,7 +10,7 @@ from hotpin_hil.protocol import boot_faults as faults
 
 
 class Gravity(StrEnum):
-    """Gravity of a diagnosis; the gravest first."""
+    """Severity of a diagnosis, the worst first."""
 
     FATAL = "fatal"
     """The firmware crashed, was reset, or did not start."""
@@ -19,11 +19,11 @@ class Gravity(StrEnum):
     RISK = "risk"
     """The firmware still works, but a failure is approaching."""
     NOTE = "note"
-    """A figure of the log misleads its reader."""
+    """A figure in the log is misleading."""
 
     @property
     def rank(self) -> int:
-        """0 for the gravest."""
+        """Position in the order of gravity; 0 is the worst."""
         return list(Gravity).index(self)
 
 
@@ -89,7 +89,7 @@ class Outcome(StrEnum):
     FOUND = "found"
     NOT_FOUND = "not found"
     NOT_JUDGED = "not judged"
-    """The log has too little to decide."""
+    """The log has too few readings to decide."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ class LookedFor:
     topic: str
     outcome: Outcome
     why: str = ""
-    """Why it was not judged."""
+    """Why the outcome is NOT_JUDGED; empty for other outcomes."""
 
 
 def looked_for(
@@ -108,7 +108,7 @@ def looked_for(
     """The topics that were searched for in a log, with the results.
 
     Args:
-        ids: the ids of its diagnoses.
+        ids: the ids of the log's diagnoses.
         has_panic: whether there was a panic of any kind.
         has_series: whether there were enough readings of one memory for a leak verdict.
         has_largest: whether the log prints a largest free block.

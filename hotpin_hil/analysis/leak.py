@@ -28,9 +28,9 @@ BUDGET_PER_CYCLE = 1_024 / 1_000
 """Bytes per cycle: 1,024 in 1,000 cycles (requirement TRN-04)."""
 
 WARM_UP_MIN = 4
-"""In the recorded logs, boards settle over the first 3 to 4 cycles."""
+"""Minimum number of warm-up readings: in the recorded logs, boards settle over the first 3 to 4 cycles."""
 WARM_UP_SHARE_MAX = 4
-"""At most one reading in this number can be warm-up."""
+"""At most a quarter of the readings can be warm-up."""
 
 READINGS_MIN = 8
 """Minimum number of readings after warm-up; with fewer, an interval of this confidence is infinite."""
@@ -39,7 +39,7 @@ CONFIDENCE = 0.999
 """Confidence of the two-sided interval: a clean series is called a leak less than once in 1,000 times."""
 POWER = 0.9999
 """Calculated probability of finding a leak of the size `Leak.detectable`. The calculation uses the interval, which is
-an estimate itself, so the real probability is 99 in 100."""
+itself an estimate, so the real probability is 99 in 100."""
 
 NOISE_SPREADS = 6
 """A reading is not noise if it deviates by more than this many typical deviations."""
@@ -80,7 +80,7 @@ class LevelStep:
 
 @dataclass(frozen=True)
 class Leak:
-    """The result for a series of readings. Bytes per cycle; a loss is positive."""
+    """The result for a series of readings. Slopes are in bytes per cycle; a loss is positive."""
 
     cycles: int
     """Number of readings after warm-up."""
@@ -102,7 +102,7 @@ class Leak:
 
     @property
     def verdict(self) -> LeakVerdict:
-        """Whether the loss is within the budget."""
+        """Within the budget if the upper bound is; otherwise a leak if the lower bound is above 0."""
         if self.lost_at_most <= self.budget * self.cycles:
             return LeakVerdict.WITHIN_BUDGET
         return LeakVerdict.LEAK if self.low > 0 else LeakVerdict.UNDECIDED
@@ -155,7 +155,7 @@ def find_leak(free: Sequence[float], budget_per_cycle: float = BUDGET_PER_CYCLE)
 def find_warm_up(values: Sequence[float]) -> int:
     """Number of warm-up readings, which differ from the rest; at least WARM_UP_MIN, if the series is long enough.
 
-    The second half of the series predicts the first half, so a steady slope is not warm-up.
+    Each reading is compared with a line through the second half, so a steady slope is not warm-up.
     """
     count = len(values)
     if count < WARM_UP_MIN + READINGS_MIN:
@@ -170,7 +170,7 @@ def find_warm_up(values: Sequence[float]) -> int:
 
 
 def find_step(values: Sequence[float]) -> LevelStep | None:
-    """The only step of a series; None if the series has no step, or several.
+    """The only step in a series; None if there is no step or more than one.
 
     A step is permanent: the levels before and after it differ by the lost bytes. Several steps are a leak in large
     portions.
@@ -194,7 +194,7 @@ def _noise(deviations: Sequence[float]) -> float:
 
 
 def theil_sen(values: Sequence[float], confidence: float = CONFIDENCE) -> Trend:
-    """Median slope between all pairs of values with its confidence interval, per position in the series."""
+    """Median slope between all pairs of values (change per reading), with its confidence interval."""
     points = _thinned(values)
     if len(points) < 2:
         return Trend(0.0, -math.inf, math.inf)
@@ -214,8 +214,8 @@ def theil_sen(values: Sequence[float], confidence: float = CONFIDENCE) -> Trend:
 
 
 def _slopes(points: Sequence[tuple[float, float]]) -> list[float]:
-    """Slopes between all pairs of points, in ascending order. Uses NumPy, which takes a tenth of the time."""
-    import numpy as np  # imported here, because the import takes 0.1 s, and most runs judge no series
+    """Slopes between all pairs of points, in ascending order. NumPy takes a tenth of the time of a Python loop."""
+    import numpy as np  # imported here, because the import takes 0.1 s, and most runs check no series
 
     at, value = np.array(points, dtype=float).T
     earlier, later = np.triu_indices(len(points), 1)
@@ -244,8 +244,8 @@ def _widest(residuals: Sequence[float], values: Sequence[float]) -> float:
     """Largest possible error of the slope for readings this close to the line.
 
     Sen's interval can be infinite for a short series with a few bytes of dependent scatter, for example when each
-    leaked block costs a word more or less than the last. The worst such series, a random walk, has a slope with a
-    standard error of a seventh of this.
+    leaked block costs a word more or less than the last. In the worst case, a random walk, the standard error of
+    the slope is a seventh of this.
     """
     middle = median(residuals)
     return 16 * max(abs(value - middle) for value in residuals) / len(values)
@@ -270,13 +270,13 @@ def _kendall_variance(values: Sequence[float]) -> float:
 
 
 def _inflation(residuals: Sequence[float]) -> float:
-    """Variance inflation factor due to the correlation of neighbours (Hamed and Rao); at least 1.
+    """Variance inflation factor due to autocorrelation (Hamed and Rao); at least 1.
 
-    It sums the correlation up to the first lag without correlation, so the interval never becomes narrower.
+    It sums the autocorrelation up to the first lag where it is not positive, so the interval never becomes narrower.
     """
     count = len(residuals)
     if max(residuals) - min(residuals) < GRANULE:
-        return 1.0  # such a difference only shows which hole a block fell into
+        return 1.0  # a difference this small only shows which free block the allocator chose
     ranks = _ranks(residuals)
     mean = sum(ranks) / count
     centred = [rank - mean for rank in ranks]
@@ -311,8 +311,8 @@ def _detectable(trend: Trend, count: int, budget: float) -> float:
     """Steady loss per cycle that would be reported as a leak with probability POWER.
 
     The estimate must be high enough for both bounds: the lower one above 0, the upper one above the budget. Even
-    without noise a leak appears only in whole blocks, and one block is just a step, so it takes two. The correlation of
-    the readings is also an estimate: in another series it may be higher, and the interval wider.
+    without noise a leak appears only in whole blocks, and one block is just a step, so a leak needs two. The
+    correlation of the readings is also an estimate: in another series it may be higher, and the interval wider.
     """
     probability = (1 + CONFIDENCE) / 2
     half_width = max(trend.high - trend.slope, trend.slope - trend.low)

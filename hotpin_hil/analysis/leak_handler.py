@@ -20,7 +20,7 @@ class LeakHandler:
 
     def __init__(self, findings: Findings) -> None:
         self.leaks: list[StateLeak] = []
-        """Verdicts on all finished boots, up to LEAKS_KEPT."""
+        """Verdicts on the finished boots; only the first LEAKS_KEPT."""
         self._findings = findings
         self._states = MatchedStates()
 
@@ -91,7 +91,7 @@ class StaleStatistics:
         self._before: ev.Sample | None = None
 
     def end_boot(self) -> None:
-        """Forget the statistics from before a transition, so that two boots do not form a pair."""
+        """Forget the statistics from before a transition: they are only compared within a boot."""
         self._before = None
 
     def take_sample(self, sample: ev.Sample) -> None:

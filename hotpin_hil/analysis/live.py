@@ -27,13 +27,13 @@ BOOT_EVENTS = 5_000
 READINGS_MIN = 16
 """Number of memory readings in a boot before the first early diagnosis."""
 NEWS_MAX = 20
-"""Number of news items per type and boot that are all reported; after them only the 32nd, 64th, 128th and so on."""
+"""Of each type of news, the first items of a boot are all reported, up to this number; then only the 32nd, 64th, …"""
 REPEAT_MS = 1_000
 """A record and a log line that report the same warning are at most this far apart."""
 
 
 class LiveLog:
-    """The state of a log so far. Its memory does not grow with the log."""
+    """The state of a log so far. Its memory use does not grow with the log."""
 
     def __init__(self) -> None:
         self.reader = LogReader(is_live=True)
@@ -47,7 +47,7 @@ class LiveLog:
         self._told: dict[Key, None] = {}
         """Keys of the reported diagnoses, in the order of their report."""
         self._early: dict[Key, Diagnosis] = {}
-        """Diagnoses that `_diagnoser` does not make yet, because it waits for more of the log."""
+        """Diagnoses that `_diagnoser` has not made yet, because it waits for more of the log."""
         self._running = 0
         """Number of reported diagnoses that `_diagnoser` made."""
         self._boot_events: deque[ev.LogEvent] = deque(maxlen=BOOT_EVENTS)

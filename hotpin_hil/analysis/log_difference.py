@@ -12,12 +12,12 @@ from hotpin_hil.analysis.model import Diagnosis
 from hotpin_hil.analysis.series import MemorySeries
 
 MORE_FACTOR = 2
-"""A tag with at least this many times the complaints per line counts as noisier."""
+"""A tag counts as noisier if its errors or warnings per line have grown by at least this factor."""
 
 
 @dataclass(frozen=True)
 class ComplaintChange:
-    """A tag with complaints in the second log, but none or few in the first."""
+    """A tag with errors or warnings in the second log, but none or far fewer in the first."""
 
     level: str
     tag: str
@@ -50,7 +50,7 @@ class LogDifference:
     after: str
     """Names of the logs."""
     new: tuple[Diagnosis, ...]
-    """Diagnoses only of the second log, the gravest first."""
+    """Diagnoses that only the second log has, the gravest first."""
     gone: tuple[Diagnosis, ...]
     complaints: tuple[ComplaintChange, ...]
     series: tuple[SeriesChange, ...]
@@ -91,13 +91,13 @@ def _missing_in(known: LogAnalysis, other: LogAnalysis) -> tuple[Diagnosis, ...]
 
 
 def _key(found: Diagnosis) -> tuple[str, str, str]:
-    """The identity of a diagnosis across logs; for memory over time it includes the memory."""
+    """Diagnoses with equal keys are the same in both logs. For leaks and fragmentation, the key includes the memory."""
     is_memory = topic_of(found.id).name in (LEAK, FRAGMENTED)
     return found.id, found.name, found.subject if is_memory else ""
 
 
 def _complaints(before: LogAnalysis, after: LogAnalysis) -> tuple[ComplaintChange, ...]:
-    """Tags with complaints only in the second log, or with clearly more complaints relative to its length."""
+    """Tags with errors or warnings only in the second log, or with many more relative to its length."""
     known = {(complaints.level, complaints.tag): complaints.count for complaints in before.complaints}
     lines = max(1, before.facts["lines"]), max(1, after.facts["lines"])
     changes = []

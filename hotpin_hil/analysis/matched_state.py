@@ -77,7 +77,7 @@ class StateLeak:
 
     @property
     def verdict(self) -> LeakVerdict:
-        """The verdict; undecided if there are too few readings, or if memory returns to its earlier level."""
+        """Undecided with too few readings, or if the state is unknown and memory returns to an earlier level."""
         if self.is_weak and not self.is_steady:
             return LeakVerdict.UNDECIDED
         return LeakVerdict.UNDECIDED if self.leak is None else self.leak.verdict
@@ -204,7 +204,7 @@ def _judge_weak(boot: int, memory: str, state: str, readings: Readings) -> State
 
 
 def _is_fragmentation(free: StateLeak, largest: StateLeak) -> bool:
-    """Whether the largest block falls, and the free memory does not or much less."""
+    """Whether the largest block falls, while free memory falls much less or not at all."""
     is_falling = largest.verdict is LeakVerdict.LEAK
     return is_falling and free.settled - free.last < STEADY_SHARE_MAX * (largest.settled - largest.last)
 
@@ -220,7 +220,7 @@ def _eight(stats: MemoryStats) -> tuple[int, ...]:
 
 
 def _is_steady(values: Sequence[int]) -> bool:
-    """Whether each quarter of a series stays below the best reading of the quarter before it."""
+    """Whether each quarter of a series stays below the highest reading of the quarter before it."""
     quarter = len(values) // 4
     if not quarter:
         return False

@@ -21,7 +21,7 @@ FOUND_MAX = 200
 
 
 class Confidence(StrEnum):
-    """Reliability of a diagnosis."""
+    """How certain a diagnosis is."""
 
     FACT = "fact"
     """The log itself states the cause."""
@@ -73,7 +73,7 @@ class Findings:
         self._counts: Counter[tuple[str, str]] = Counter()
 
     def add(self, key: str, found: Diagnosis) -> None:
-        """Add a diagnosis. If the same kind was added before, only count it.
+        """Add a diagnosis. If one with the same id and key exists, count it and add the new evidence to it.
 
         Args:
             key: distinguishes diagnoses with the same id.
@@ -90,13 +90,13 @@ class Findings:
             self._found[found.id, key] = replace(known, evidence=(*known.evidence, *more)[:EVIDENCE_MAX])
 
     def revise(self, key: str, found: Diagnosis) -> None:
-        """Replace an earlier diagnosis with a more detailed one, and keep its count."""
+        """Replace an earlier diagnosis, if there is one, with a more detailed one, and keep its count."""
         known = self._found.get((found.id, key))
         if known is not None:
             self._found[found.id, key] = replace(found, subject=key)
 
     def note(self, known: Known, event: ev.LogEvent, text: str, key: str = "") -> None:
-        """Add a catalogue entry. The evidence is `text`, at the line of the event."""
+        """Add a catalogue entry as a diagnosis. The evidence is `text`, at the line of the event."""
         confidence = Confidence.FACT if known.is_fact else Confidence.INFERENCE
         evidence = (Evidence(event.line, event.t_ms, text),)
         self.add(
@@ -114,14 +114,14 @@ class Findings:
         )
 
     def support(self, id_: str, key: str, evidence: Evidence) -> None:
-        """Add a line of evidence to an earlier diagnosis."""
+        """Add a line of evidence to an earlier diagnosis, if there is one."""
         known = self._found.get((id_, key))
         if known is not None and evidence not in known.evidence and len(known.evidence) < EVIDENCE_MAX:
             self._found[id_, key] = replace(known, evidence=(*known.evidence, evidence))
 
     @property
     def keys(self) -> KeysView[tuple[str, str]]:
-        """Ids and keys of the diagnoses so far."""
+        """Id and key of each diagnosis so far."""
         return self._found.keys()
 
     def result(self) -> list[Diagnosis]:
@@ -130,12 +130,12 @@ class Findings:
 
 
 def sample_evidence(sample: ev.Sample) -> Evidence:
-    """A sample as evidence."""
+    """The sample's context and figures as evidence."""
     return Evidence(sample.line, sample.t_ms, sample_text(sample))
 
 
 def sample_text(sample: ev.Sample) -> str:
-    """Context and figures of a sample."""
+    """The sample's context and figures as text."""
     return f'"{sample.context}": {figures(sample.stats)}'
 
 

@@ -1,4 +1,4 @@
-"""Describes the events of a log that `monitor` reports at once."""
+"""Describes the events of a log that `monitor` reports as soon as they occur."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from hotpin_hil.protocol import events as ev
 from hotpin_hil.protocol.reset import is_download
 
 FRAMES_MAX = 8
-"""Maximum number of reported calls of a backtrace."""
+"""Maximum number of backtrace frames in a news item."""
 
 
 class NewsKind(str, Enum):
-    """Topic of a piece of news."""
+    """Topic of a news item."""
 
     BOOT = "boot"
     MODE = "mode"

@@ -38,7 +38,7 @@ class PsramHandler:
 
     @property
     def fall(self) -> PsramFall | None:
-        """The largest drop since PSRAM was last above the warning threshold."""
+        """The largest drop since PSRAM was last above the warning threshold; None if there was no drop."""
         return self._fall
 
     def end_boot(self) -> None:
@@ -59,7 +59,7 @@ class PsramHandler:
             self.report(sample, free, sample_text(sample))
 
     def take_warning(self, event: ev.MemoryWarning) -> None:
-        """Report a critical PSRAM warning."""
+        """Report that PSRAM is exhausted, if this is a critical warning about PSRAM."""
         if event.memory == "psram" and event.level == "CRIT":
             self.report(event, event.value, event.text)
 
@@ -68,8 +68,8 @@ class PsramHandler:
 
         Args:
             event: the event that shows it.
-            free: bytes left, if known.
-            text: evidence.
+            free: free bytes, if known.
+            text: text of the evidence.
         """
         have = f": {free:,} bytes are free" if free is not None else ""
         went = f" {self._fall}." if self._fall is not None else ""

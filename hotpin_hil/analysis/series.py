@@ -29,7 +29,7 @@ class Point(NamedTuple):
 
 @dataclass
 class MemorySeries:
-    """The readings of one quantity from one source, with at most POINTS_KEPT of its points."""
+    """The readings of one quantity from one source. Longer series keep only the extremes of groups of points."""
 
     source: str
     """Tag of the component that printed it, RECORDS, BOXES or NO_TAG."""
@@ -73,7 +73,7 @@ class MemorySeries:
 
 
 def _thinned(points: list[Point]) -> list[Point]:
-    """The lowest and the highest point of each group."""
+    """The lowest and the highest point of each group of points."""
     kept: list[Point] = []
     for at in range(0, len(points), _GROUP):
         group = points[at : at + _GROUP]

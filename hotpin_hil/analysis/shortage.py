@@ -40,7 +40,7 @@ Failure = ev.AllocationFailed | ev.Transition
 
 @dataclass
 class _Shortage:
-    """A failure about which more events may follow."""
+    """A failed allocation or transition; later events of the log may add details."""
 
     event: Failure
     sample: ev.Sample | None
@@ -133,7 +133,7 @@ class ShortageHandler:
         )
 
     def _holder(self, short: _Shortage, evidence: list[Evidence]) -> tuple[str, Confidence]:
-        """Find the user of the memory, by comparison with the same state at another time; append the evidence."""
+        """Find what used the memory, by comparison with the same state at another time. Adds to `evidence`."""
         memory = _memory_of(short.event)
         sample, best = short.sample, short.best
         if sample is not None and best is not None and best.line != sample.line:
@@ -171,7 +171,7 @@ def _nearest(prints: Mapping[str, ev.HeapPrint], memory: str) -> ev.HeapPrint | 
 
 
 def _memory_of(event: Failure) -> str:
-    """The memory that ran short."""
+    """The memory type that ran short; "dma" if the log does not show it."""
     if isinstance(event, ev.AllocationFailed) and event.memory and event.memory != "heap":
         return event.memory
     return "psram" if isinstance(event, ev.AllocationFailed) and event.kind == "psram" else "dma"
@@ -218,7 +218,7 @@ def _is_same_incident(first: Failure, second: Failure) -> bool:
 
 
 def _missing_block(event: Failure, *, is_hotpin: bool) -> tuple[str, str, str]:
-    """Describe the missing block and the component that requested it, with the text of the log."""
+    """Describe the missing block and who requested it; also returns the text of the log line."""
     if isinstance(event, ev.Transition):
         what = event.block or f"step {event.step}" if event.step else f"{event.to} mode"
         if event.missing:

@@ -1,6 +1,6 @@
-"""Summarises a log boot by boot: causes, modes, lowest memory, direct readings.
+"""Summarises a log: its boots, transitions and panics, and the lowest free memory.
 
-Memory use is bounded: the summary keeps the first and the last boots, and counts all.
+Memory use is bounded: the summary keeps the first and the last boots, but counts all of them.
 """
 
 from __future__ import annotations
@@ -117,10 +117,10 @@ class SummaryBuilder:
         return self._present
 
     def close(self, lines: int) -> None:
-        """End the log: a log with lines of a board but without events has one boot.
+        """End the log. A log that has output of a board but no events counts as one boot.
 
         Args:
-            lines: number of lines with a header.
+            lines: number of lines with an ESP-IDF header (level and tag).
         """
         if self._present is None and lines:
             self._boot(ev.LogEvent(self._first_line, self._first_boot, None))
@@ -205,12 +205,12 @@ class SummaryBuilder:
 
     @property
     def kept_boots(self) -> tuple[BootSummary, ...]:
-        """The first and the last boots."""
+        """The first BOOTS_FIRST and the last BOOTS_LAST boots."""
         return (*self._first, *self._last)
 
     @property
     def transition_times(self) -> tuple[TransitionTimes, ...]:
-        """Durations by target mode."""
+        """Durations of the completed transitions, by target mode."""
         return tuple(
             TransitionTimes(
                 to, times.readings.count, times.shortest, median(times.readings.values), times.longest

@@ -103,7 +103,7 @@ def read_build(folder: Path, kind: BoardKind, target: str | None = None) -> Firm
 
     Args:
         folder: the build folder.
-        kind: the kind of board for the build.
+        kind: the kind of board that the build is for.
         target: the chip that the user named (--target), if any.
 
     Raises:

@@ -26,7 +26,7 @@ ENV_BENCH = "HOTPIN_BENCH"
 FEATURES = ("camera", "audio", "mic")
 """Parts that a board may have: an OV2640, the I2S amplifier, the I2S microphone."""
 POWER = "power"
-"""Argument of a `needs` mark for a test that switches the board's power."""
+"""Argument of the `needs` marker of a test that switches the board's power."""
 
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 _TYPES: dict[str, tuple[type, ...]] = {
@@ -58,7 +58,7 @@ class BoardEntry:
     """Device or URL; None for a board that is identified by its MAC on one of the attached ports."""
     mac: str | None = None
     features: tuple[str, ...] = FEATURES
-    """Fitted parts. A board without a description counts as fully fitted."""
+    """Fitted parts. If the bench file does not list them, the board counts as fully fitted."""
     power: PowerSwitch | None = None
     notes: str = ""
     place: AcquiredPlace | None = None
@@ -91,7 +91,7 @@ class BoardEntry:
 
 @dataclass(frozen=True)
 class Bench:
-    """The boards of one bench.toml, in file order, or labgrid as their source."""
+    """The boards of one bench.toml, in file order, or the labgrid settings in it."""
 
     path: Path
     boards: tuple[BoardEntry, ...]
@@ -99,7 +99,7 @@ class Bench:
 
 
 def find_bench(given: str | None, environment: Mapping[str, str]) -> Bench | None:
-    """Read the bench file of --bench or HOTPIN_BENCH; None if neither is given.
+    """Read the bench file that --bench or HOTPIN_BENCH names; None if neither is given.
 
     Raises:
         UsageError: the file cannot be read or is invalid.
@@ -145,7 +145,7 @@ def _labgrid_bench(path: Path, content: dict[str, Any]) -> Bench:
 
 
 def normal_mac(text: str) -> str | None:
-    """A MAC in any usual spelling as `24:0a:c4:00:00:01`; None if the text is not a MAC."""
+    """Convert a MAC in any usual spelling to the form `24:0a:c4:00:00:01`; None if the text is not a MAC."""
     mac = text.strip().lower().replace("-", ":")
     if re.fullmatch("[0-9a-f]{12}", mac):
         mac = ":".join(re.findall("..", mac))
@@ -217,7 +217,7 @@ def _check_url(where: str, text: str) -> None:
 
 
 def _kind(where: str, text: str | None, port: str | None) -> BoardKind:
-    """Without `kind`, a board on loopback counts as virtual, the kind with the weaker evidence."""
+    """Without `kind`, a board on loopback counts as virtual, so that a wrong guess cannot overstate the evidence."""
     if text is None:
         return BoardKind.VIRTUAL if port is not None and is_loopback(port) else BoardKind.HARDWARE
     kinds = (BoardKind.HARDWARE.value, BoardKind.VIRTUAL.value)
@@ -252,7 +252,7 @@ def _power(where: str, row: dict[str, Any], names: dict[str, str]) -> PowerSwitc
 
 
 def _filled(where: str, key: str, command: str, names: dict[str, str]) -> str:
-    """The command with {name}, {mac} and {port} filled in."""
+    """The command with `{name}`, `{mac}` and `{port}` filled in."""
     try:
         shlex.split(command)
         fields = [field for _, field, _, _ in string.Formatter().parse(command) if field is not None]
@@ -265,7 +265,8 @@ def _filled(where: str, key: str, command: str, names: dict[str, str]) -> str:
         return command.format(**names)
     except ValueError as error:
         raise UsageError(
-            f"{where}: {key} = {command!r} is not valid: {error}", "write {{ for a brace, and end each quote"
+            f"{where}: {key} = {command!r} is not valid: {error}",
+            "write {{ for a brace, and close each quote",
         ) from error
 
 

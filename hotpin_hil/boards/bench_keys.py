@@ -25,7 +25,7 @@ def check_keys(where: str, row: dict[str, Any], types: dict[str, tuple[type, ...
         types: the known keys with the types of their values.
 
     Raises:
-        UsageError: a key is unknown, or its value has another type.
+        UsageError: a key is unknown, or its value has the wrong type.
     """
     for key, value in row.items():
         if key not in types:

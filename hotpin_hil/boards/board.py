@@ -51,19 +51,19 @@ class Board(Protocol):
 
     @property
     def is_real_chip(self) -> bool:
-        """Whether the chip is a real ESP32, so that timing and exceptions are the product's."""
+        """Whether the chip is a real ESP32, so that timing and exceptions match the product's."""
 
     @property
     def runs_chip_code(self) -> bool:
-        """Whether the board executes the ESP32's instructions, so that stack depths are the product's."""
+        """Whether the board executes the ESP32's instructions, so that stack depths match the product's."""
 
     @property
     def memory_is_exact(self) -> bool:
-        """Whether the heap is a model, so that the test knows each figure to the byte."""
+        """Whether the heap is a model, so that a test can predict each figure to the byte."""
 
     @property
     def outlives_a_test(self) -> bool:
-        """Whether the next test uses the same board, in the state that the previous test left."""
+        """Whether the next test uses the same board, in the state in which the previous test left it."""
 
     @property
     def can_fail_on_purpose(self) -> bool:
@@ -99,7 +99,7 @@ class Board(Protocol):
         """Set pytest-embedded's options and register the harness's services.
 
         Args:
-            worker: name of this process in file names.
+            worker: name of this process, for file names.
             power_cycle: cycles the board's power and returns whether it did so; None without a switch.
         """
 
@@ -114,7 +114,7 @@ class Board(Protocol):
         """
 
     def check_alive(self) -> None:
-        """Check the boards that `start` started.
+        """Check that the boards that `start` started are still running.
 
         Raises:
             HostError: the process of a board does not answer.
@@ -122,7 +122,7 @@ class Board(Protocol):
         """
 
     def host_fault(self) -> HostError | None:
-        """A fault of this machine that the board noticed since `check_alive`; None if there was none."""
+        """A fault of the host that a board has noticed since `check_alive`; None if there was none."""
 
     def describe(self) -> dict[str, Any]:
         """Data about the board for the results file, known before the first test."""

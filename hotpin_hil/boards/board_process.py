@@ -38,7 +38,7 @@ class BoardProcess:
         self.mac = mac
         self.control = BoardControl(directory)
         self.host_fault: HostError | None = None
-        """The newest fault of this machine since `check_alive`."""
+        """The newest fault of the host since `check_alive`."""
         self._host_faults = 0
         self._log = log
 
@@ -59,7 +59,7 @@ class BoardProcess:
             environment: environment of the process; None: the environment of this process.
 
         Raises:
-            PortError: the board did not start; the message has the last line of the log.
+            PortError: the board did not start; the message ends with the last line of the log.
         """
         command = [*_START, "--until-eof", "--state-dir", str(state_dir), *arguments]
         log.parent.mkdir(parents=True, exist_ok=True)
@@ -87,7 +87,7 @@ class BoardProcess:
             raise
 
     def check_alive(self) -> None:
-        """Check that the process is running, and forget earlier faults of this machine.
+        """Check that the process is running, and forget earlier faults of the host.
 
         Raises:
             HostError: the process does not answer.
@@ -104,7 +104,7 @@ class BoardProcess:
         self.host_fault = None
 
     def note_host_faults(self, timeout_s: float = ANSWER_TIMEOUT_S) -> None:
-        """Ask the board for the faults of this machine that it noticed.
+        """Ask the board which faults of the host it has noticed.
 
         Raises:
             HostError: the process does not answer in time.
@@ -196,6 +196,6 @@ def _stop(process: subprocess.Popen[bytes]) -> int:
 
 
 def last_line(log: Path) -> str:
-    """The last line of a log file."""
+    """The last line of a log file that is not blank; "no output" if there is none."""
     lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
     return lines[-1] if lines else "no output"

@@ -50,7 +50,7 @@ _PROFILE_DIRS = {
 _HIL_CONFIGURATIONS = {"hardware": "hil", "qemu": "qemu"}
 _RELEASE_CONFIGURATIONS = {"hardware": "release", "qemu": "qemu-release"}
 _PROFILE_CONFIGURATIONS = {"hardware": "profile", "qemu": "qemu-profile"}
-# Files in firmware/ that follow sdkconfig.defaults in a build for the virtual board.
+# Files in firmware/ that a build for the virtual board applies after sdkconfig.defaults.
 _NATIVE_HIL, _NATIVE_RELEASE = ("sdkconfig.hil",), ("sdkconfig.release",)
 _NATIVE_PROFILE = ("sdkconfig.hil", "sdkconfig.profile")
 
@@ -165,7 +165,7 @@ def _use_existing_build(folder: Path) -> None:
 
 
 def _run(command: list[str], folder: Path) -> None:
-    """Run a build step; on failure, write its output to a log file and show the end."""
+    """Run a build step. If it fails, write its output to a log file and raise BuildError with the end of it."""
     result = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
     if result.returncode == 0:
         return

@@ -12,7 +12,7 @@ DESCRIPTION_FILE = "project_description.json"
 
 
 def compiler_of(build: FirmwareBuild) -> str:
-    """The compilers that the ELF file names in its section .comment; empty if it names none or cannot be read."""
+    """The compilers that the ELF file names in its section `.comment`; empty if it names none or cannot be read."""
     from elftools.common.exceptions import ELFError
     from elftools.elf.elffile import ELFFile
 
@@ -27,7 +27,7 @@ def compiler_of(build: FirmwareBuild) -> str:
 
 
 def sdkconfig_of(build: FirmwareBuild) -> Path | None:
-    """The resolved configuration of a build; None if the build folder does not name an existing one."""
+    """Path of the build's sdkconfig; None if the build does not name one, or if it does not exist."""
     try:
         description = json.loads((build.folder / DESCRIPTION_FILE).read_text(encoding="utf-8"))
         path = build.folder / str(description["config_file"])

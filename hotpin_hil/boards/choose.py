@@ -14,7 +14,7 @@ from hotpin_hil.boards.lease import port_name
 from hotpin_hil.errors import UsageError
 
 ENV_PORT = "ESPPORT"
-"""Default port of esptool and pytest-embedded."""
+"""Environment variable with the default port of esptool and pytest-embedded."""
 
 PORT_SEPARATOR = "|"
 """Separator between the ports of a test with several boards, as in pytest-embedded."""

@@ -24,7 +24,7 @@ def download_mode(port: str, failure: str, remedy: str) -> Iterator[Any]:
 
     Args:
         port: device or URL.
-        failure: meaning of an esptool error; esptool's first line follows it.
+        failure: what an esptool error means here; the message adds the first line of esptool's error.
         remedy: remedy for the error.
 
     Raises:

@@ -46,7 +46,7 @@ class HardwareBoard:
         """Do nothing: a dead board is detected by its silence."""
 
     def host_fault(self) -> HostError | None:
-        """None: faults of the machine reach a real board only through its port."""
+        """None: a real board does not notice faults of the host."""
         return None
 
     def describe(self) -> dict[str, Any]:

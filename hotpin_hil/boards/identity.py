@@ -1,4 +1,4 @@
-"""Identities that boards report: checks them against the requested board, and stores them."""
+"""Checks the identities that boards report against the requested board, and stores them."""
 
 from __future__ import annotations
 
@@ -92,7 +92,6 @@ class Identities:
     """The identities that boards of this process have reported."""
 
     def __init__(self) -> None:
-        """Start without identities."""
         self._known: list[dict[str, Any]] = []
         self.mac: str | None = None
         """The newest MAC."""

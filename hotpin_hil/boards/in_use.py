@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class BoardInUse:
-    """The board of this process. Fixtures may use it in tests with `dut`."""
+    """The board of this process, for fixtures and evidence."""
 
     def __init__(self, session: BoardSession) -> None:
         """Create the object before the session has chosen a board."""
@@ -47,7 +47,7 @@ class BoardInUse:
 
     @property
     def kind(self) -> BoardKind:
-        """Name of the kind, for data only. For a decision, use the properties below."""
+        """The kind of board, for output only. Code that depends on the board uses the properties below."""
         return self.session.board.kind
 
     @property
@@ -57,22 +57,22 @@ class BoardInUse:
 
     @property
     def is_real_chip(self) -> bool:
-        """Whether the chip is a real ESP32, so that timing and exceptions are the product's."""
+        """Whether the chip is a real ESP32, so that timing and exceptions match the product's."""
         return self.session.board.is_real_chip
 
     @property
     def runs_chip_code(self) -> bool:
-        """Whether the board executes the ESP32's instructions, so that stack depths are the product's."""
+        """Whether the board executes the ESP32's instructions, so that stack depths match the product's."""
         return self.session.board.runs_chip_code
 
     @property
     def memory_is_exact(self) -> bool:
-        """Whether the heap is a model, so that the test knows each figure to the byte."""
+        """Whether the heap is a model, so that a test can predict each figure to the byte."""
         return self.session.board.memory_is_exact
 
     @property
     def outlives_a_test(self) -> bool:
-        """Whether the next test uses the same board, in the state that the previous test left."""
+        """Whether the next test uses the same board, in the state in which the previous test left it."""
         return self.session.board.outlives_a_test
 
     @property
@@ -100,10 +100,10 @@ class BoardInUse:
         return self.session.build
 
     def build_of(self, image: str) -> FirmwareBuild:
-        """The firmware build of an image.
+        """The firmware build with this image: RELEASE, PROFILE, or else the image with the console.
 
         Raises:
-            BuildError: it is missing or damaged.
+            BuildError: it is missing, damaged, or for another board.
         """
         if image == RELEASE:
             return read_build(release_build_dir(self.kind.value), self.kind)
@@ -127,7 +127,7 @@ class BoardInUse:
         return self.session.power
 
     def check_needs(self, needs: Collection[str]) -> None:
-        """Check a test's needs: features of the bench file, or `power`.
+        """Check that the board has what a test needs: features from the bench file, or `power`.
 
         Raises:
             BenchError: the board does not have one of them.

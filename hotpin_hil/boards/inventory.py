@@ -119,8 +119,11 @@ def take_inventory(
         ports: the attached serial bridges.
         bench: the boards of the bench file.
         leases: folder of the lock files.
-        probe: identifies a chip, which resets it; called only for free boards. None probes no board.
+        probe: identifies a chip, which resets it; called only for free boards. None: do not probe.
         tell: receives progress messages.
+
+    Raises:
+        UsageError: a lock file cannot be opened.
     """
     bridges = {port_name(port.device): port for port in ports}
     rows = []

@@ -22,6 +22,6 @@ CHOICES = (AUTO, *(kind.value for kind in BoardKind))
 
 
 def is_loopback(port: str) -> bool:
-    """Whether the port is a URL (rfc2217://, socket://) that points to this machine."""
+    """Whether the port is a URL (rfc2217://, socket://) that points to the host itself."""
     host = urlsplit(port).hostname if "://" in port else None
     return host is not None and (host in ("localhost", "::1") or host.startswith("127."))

@@ -40,7 +40,7 @@ _POLL_S = 0.2
 
 @dataclass
 class _Waiting:
-    """A reservation in labgrid's queue; it expires 60 s after its process has ended."""
+    """A reservation in labgrid's queue; it expires 60 s after `process` has ended."""
 
     token: str
     filters: Mapping[str, str]
@@ -139,7 +139,7 @@ class LabgridPlaces:
         yield from ({**match, NAME: name} for name in self.settings.places if name not in known)
 
     def _use(self, reservation: LabgridReservation, filters: Mapping[str, str]) -> None:
-        """Acquire the place of a reservation, or wait for one."""
+        """Acquire the place that a reservation was assigned, or keep waiting for one."""
         token = reservation.token
         if reservation.state == "waiting":
             self._waiting.append(_Waiting(token, filters, self.client.start("wait", token)))
@@ -190,7 +190,7 @@ class LabgridPlaces:
             self._use(self.client.reservation(waiting.token), waiting.filters)
 
     def _give_back_boards(self) -> None:
-        """Let the run that is first in the queue have the boards; this run queues again."""
+        """Give the boards back, so that the run that is first in the queue gets them. This run queues again."""
         while self.boards:
             place = self.boards.pop().place
             assert place is not None
@@ -212,7 +212,7 @@ class LabgridPlaces:
         return f"{boards_are(count)} needed ({self.settings}, labgrid at {self.client.coordinator})"
 
     def _who_holds(self, count: int) -> str:
-        """The places that others use.
+        """Describe the matching places that this run does not have, and who uses them.
 
         Raises:
             UsageError: labgrid has too few places, even if all were free.

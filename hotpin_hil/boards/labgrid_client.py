@@ -20,7 +20,7 @@ from hotpin_hil.errors import BenchError, UsageError
 from hotpin_hil.paths import LABGRID_ENV_DIR
 
 ENV_CLIENT = "HOTPIN_LABGRID_CLIENT"
-"""Path of labgrid-client."""
+"""Environment variable with the path of labgrid-client."""
 NAME = "labgrid-client"
 
 KNOWN_VERSIONS = (25, 26)
@@ -93,7 +93,7 @@ class LabgridClient:
     """`host:port`."""
 
     def command(self, *arguments: str) -> list[str]:
-        """The words of a command that also works in a user's shell."""
+        """The arguments of a command that works in any shell: it unsets the variables that would change it."""
         unset = [word for name in _OTHER_SETTINGS for word in ("-u", name)]
         return ["env", *unset, self.program, "-x", self.coordinator, *arguments]
 
@@ -102,7 +102,7 @@ class LabgridClient:
         return shlex.join([NAME, "-x", self.coordinator, *arguments])
 
     def start(self, *arguments: str) -> subprocess.Popen[bytes]:
-        """Start a command whose output does not matter."""
+        """Start a command, and discard its output."""
         try:
             return subprocess.Popen(
                 [self.program, "-x", self.coordinator, *arguments],
@@ -178,7 +178,7 @@ class LabgridClient:
             )
 
     def places(self) -> list[LabgridPlace]:
-        """All places."""
+        """All places of the coordinator."""
         return parse_places(self.run("-v", "places"))
 
     def show(self, pattern: str) -> tuple[LabgridPlace, list[LabgridResource]]:
@@ -196,7 +196,7 @@ class LabgridClient:
         return places[0], parse_resources(text)
 
     def reserve(self, filters: Mapping[str, str]) -> LabgridReservation:
-        """Reserve a place with these tags; a free place is assigned at once."""
+        """Reserve a place with these tags; a free place is assigned immediately."""
         found = parse_reservations(self.run("reserve", *(f"{key}={value}" for key, value in filters.items())))
         if len(found) != 1:
             raise LabgridError(
@@ -264,7 +264,7 @@ def parse_places(text: str) -> list[LabgridPlace]:
         elif found and (field := _FIELD.fullmatch(line)):
             found[-1][1][field[1]] = field[
                 2
-            ]  # the last one: a comment may contain such a line, but comes first
+            ]  # the last such line counts: a place's comment may contain one, but is printed first
     return [
         LabgridPlace(
             name=name,

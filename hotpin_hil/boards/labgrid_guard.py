@@ -28,10 +28,9 @@ _AT_ONCE = 4
 
 
 class ReleaseGuard:
-    """The process, seen from the run that starts it."""
+    """Starts the guard process, and tells it what to release."""
 
     def __init__(self, client: LabgridClient) -> None:
-        """Start the process."""
         self._process = subprocess.Popen(
             [sys.executable, "-m", "hotpin_hil.boards.labgrid_guard", client.program, client.coordinator],
             stdin=subprocess.PIPE,
@@ -50,11 +49,14 @@ class ReleaseGuard:
         self._tell(_HOLD, token)
 
     def drop(self, token: str) -> None:
-        """Forget a reservation that was released. Raises the error of `hold`."""
+        """Forget a reservation that was released. Raises the same error as `hold`."""
         self._tell(_DROP, token)
 
     def wait_for_lock(self, folder: Path, name: str) -> None:
-        """If the run is killed, wait until its workers have also released this lease. Raises the error of `hold`."""
+        """If the run is killed, release nothing until its workers have also released this lease.
+
+        Raises the same error as `hold`.
+        """
         self._tell(_FOLDER, str(folder))
         self._tell(_LOCK, name)
 
@@ -70,7 +72,7 @@ class ReleaseGuard:
             ) from error
 
     def close(self) -> list[str]:
-        """Give everything back now.
+        """Release all reservations now, and end the process.
 
         Returns:
             A line for each reservation that could not be released.

@@ -78,7 +78,7 @@ def port_of(place: AcquiredPlace, resources: Sequence[LabgridResource]) -> str:
             f"the port of place {place.name} has no usable address: {host!r}:{number!r}",
             f"correct its exporter; {show}",
         )
-    # Like labgrid's own driver, because some servers never confirm a change of the control lines.
+    # `ign_set_control`, as in labgrid's own driver: some servers never confirm a change of the control lines.
     return f"{RFC2217}://{f'[{host}]' if ':' in host else host}:{number}?ign_set_control"
 
 

@@ -13,11 +13,11 @@ from hotpin_hil.errors import UsageError
 TABLE = "labgrid"
 OPTION = "--labgrid-coordinator"
 NAME = "name"
-"""A tag that labgrid adds to each place."""
+"""Tag that labgrid itself adds to each place: the place's name."""
 
 _ADDRESS = re.compile(r"[0-9A-Za-z][0-9A-Za-z.-]*(:\d{1,5})?|\[[0-9A-Fa-f:]+\](:\d{1,5})?")
 _TAG_KEY = re.compile(r"[a-z][a-z0-9_]+")
-"""labgrid's rule."""
+"""labgrid's rule for the keys of tags."""
 _TAG_VALUE = re.compile(r"[^=\s,]+")
 _TYPES: dict[str, tuple[type, ...]] = {"coordinator": (str,), "match": (dict,), "places": (list,)}
 
@@ -75,7 +75,7 @@ def read_labgrid(where: str, row: dict[str, Any]) -> LabgridSettings:
 
 
 def checked_address(where: str, text: str) -> str:
-    """The address of a coordinator.
+    """Return `text` if it is the address of a coordinator.
 
     Raises:
         UsageError: it is not `host:port`.

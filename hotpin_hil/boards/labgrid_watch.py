@@ -1,4 +1,4 @@
-"""Watches the place of a running test: labgrid's exporter may leave, and its coordinator may forget the place."""
+"""Watches the place of a running test: its exporter may disconnect, and the coordinator may forget the place."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class PlaceWatch:
             time.sleep(_POLL_S)
 
     def _show_own(self) -> list[LabgridResource]:
-        """The resources of the place, which is acquired again if it is free."""
+        """The resources of the place. Acquires it again if the coordinator has forgotten that this run has it."""
         place, resources = self._client.show(self._place.name)
         if place.name != self._place.name:  # labgrid also accepts a part of a name
             raise LabgridError(

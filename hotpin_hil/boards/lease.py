@@ -35,13 +35,14 @@ except ImportError:  # Windows, where only one process can open a port
     fcntl = None  # type: ignore[assignment]
 
 ENV_LEASES = "HOTPIN_LEASES"
-"""Folder of the lock files, for runs with different home folders: other users, containers."""
+"""Environment variable with the folder of the lock files, for runs that do not share a home folder: other users,
+containers."""
 COMMAND_MAX = 100
 _FILE_MAX = 4_096
-"""Bytes of a lock file that are read."""
+"""Maximum number of bytes read from a lock file."""
 
 _OPEN = os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
-"""Opens a lock file without waiting for the other end if it is a pipe."""
+"""Flags that open a lock file without following a link, and without waiting if it is a pipe."""
 _REMOVE = f"remove it, or set {ENV_LEASES} to another folder"
 
 LOOK_S = 0.2
@@ -64,7 +65,7 @@ class Holder:
 
     @classmethod
     def this_process(cls, board: str) -> Holder:
-        """The holder for this process."""
+        """This process as the holder of `board`."""
         command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
         return cls(
             pid=os.getpid(),
@@ -104,7 +105,7 @@ def port_name(port: str) -> str:
 
 
 def mac_name(mac: str) -> str:
-    """The lease name of a MAC."""
+    """The name under which a MAC is leased."""
     return f"mac-{mac.lower()}"
 
 
@@ -212,7 +213,7 @@ def lease_folder(environment: Mapping[str, str]) -> Path:
         return Path(given).absolute()
     try:
         return Path.home() / ".cache" / "hotpin-hil" / "leases"
-    except RuntimeError as error:  # a container's user without a name
+    except RuntimeError as error:  # a user without an entry in /etc/passwd, as in some containers
         raise UsageError("this user has no home folder for leases", f"set HOME or {ENV_LEASES}") from error
 
 
@@ -279,5 +280,5 @@ def user_name() -> str:
     """Name of the user who runs this process."""
     try:
         return getpass.getuser()
-    except (KeyError, OSError):  # a container's user without a name
+    except (KeyError, OSError):  # a user without an entry in /etc/passwd, as in some containers
         return str(os.getuid()) if hasattr(os, "getuid") else "?"

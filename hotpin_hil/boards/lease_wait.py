@@ -9,14 +9,14 @@ from hotpin_hil.errors import UsageError
 
 
 class LeaseWait:
-    """A wait of a run for its boards."""
+    """A run's wait for boards that are in use, with a time limit."""
 
     def __init__(self, timeout_s: float, tell: Callable[[str], object]) -> None:
         """Start the wait.
 
         Args:
             timeout_s: time to wait.
-            tell: receives a line when the wait starts, and when a board gets another user.
+            tell: receives a line when the wait starts, and whenever the users of the boards change.
         """
         self.deadline = time.monotonic() + timeout_s
         """On the clock of `time.monotonic`."""
@@ -28,7 +28,7 @@ class LeaseWait:
         """Report the users of the boards, if they have changed.
 
         Args:
-            needed: the beginning of a sentence about the boards needed.
+            needed: the beginning of the message, such as "2 boards are needed".
             free: number of free boards.
             in_use: the other boards and their users.
 

@@ -33,7 +33,7 @@ UNKNOWN_ORIGIN = Origin()
 
 
 def find_origin(image: bytes) -> Origin:
-    """The origin in an app image; an unknown one in images of older firmware."""
+    """The origin in an app image; UNKNOWN_ORIGIN for older firmware, whose images have none."""
     at = image.find(MARK + b"\0")
     if at < 0 or at + _ORIGIN.size > len(image):
         return UNKNOWN_ORIGIN

@@ -41,7 +41,7 @@ class BoardPool:
     ask_mac: Callable[[str], str]
     """Reads the MAC of the chip on a port, which resets it; raises BenchError."""
     mac: str | None = None
-    """MAC of the only board to lease."""
+    """MAC of the only board to lease; None: any board."""
     shared: bool = False
     """Whether worker processes will join the leases."""
     _macs: dict[str, str | BenchError] = field(default_factory=dict)
@@ -52,7 +52,7 @@ class BoardPool:
         Args:
             count: number of boards.
             timeout_s: time to wait for boards that other runs use.
-            tell: receives a line when the wait starts, and when a board gets another user.
+            tell: receives a line when the wait starts, and whenever the users of the boards change.
 
         Raises:
             UsageError: there are too few boards, or they remain in use.
@@ -119,7 +119,7 @@ class BoardPool:
     def _take(self, entry: BoardEntry, port: str, lease: Lease) -> LeasedBoard | None:
         lease.add(port_name(port))
         if entry.kind is BoardKind.VIRTUAL:
-            # A virtual board has one port, and boards of different servers may have equal MACs.
+            # Its MAC is not leased: it has only one port, and virtual boards of two servers may have the same MAC.
             return LeasedBoard(entry, lease)
         problem = None
         if entry.mac is None:
@@ -157,7 +157,7 @@ class BoardPool:
         return LeasedBoard(entry, lease, problem)
 
     def _mac_on(self, port: str, power: PowerSwitch | None) -> str:
-        """Read a MAC once per run; power-cycle a silent chip once if it has a switch."""
+        """Read the MAC on a port, once per run. A silent chip is power-cycled once, if it has a switch."""
         if port not in self._macs:
             try:
                 try:
@@ -177,5 +177,5 @@ class BoardPool:
 
 
 def boards_are(count: int) -> str:
-    """The beginning of a sentence about this number of boards."""
+    """The beginning of a message: "1 board is" or "2 boards are"."""
     return "1 board is" if count == 1 else f"{count} boards are"

@@ -1,6 +1,6 @@
 """A board's power switch: the user's commands that turn its supply off and on.
 
-A reset over EN affects neither the camera sensor nor a latched-up chip.
+A reset through EN affects neither the camera sensor nor a latched-up chip.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _POLL_S = 0.1
 
 @dataclass(frozen=True)
 class PowerSwitch:
-    """The switch's commands from bench.toml, with {name}, {mac} and {port} filled in: `cycle`, or `off` and `on`."""
+    """The commands in bench.toml, `cycle` or `off` and `on`, with `{name}`, `{mac}` and `{port}` filled in."""
 
     board: str
     off_command: str = ""
@@ -49,7 +49,7 @@ class PowerSwitch:
         self._run(self._command("on", self.on_command))
 
     def cycle(self) -> None:
-        """Turn the power off and on again. With `off` and `on` commands, it is on afterwards even after Ctrl-C.
+        """Turn the power off and on again. With `off` and `on` commands, it is turned on even after Ctrl-C.
 
         Raises:
             PowerError: a command of the switch failed.

@@ -1,4 +1,4 @@
-"""Espressif's QEMU as a board: finds and checks it, and configures pytest-embedded to start it."""
+"""Finds and checks Espressif's QEMU, and configures pytest-embedded to start it as the board."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from hotpin_hil.errors import HostError, UsageError
 PROGRAM = "qemu-system-xtensa"
 MACHINE = "esp32"
 OLDEST = (8, 0)
-"""Older versions have no 4 MB PSRAM."""
+"""Older versions cannot emulate 4 MB of PSRAM."""
 PSRAM_ARGUMENTS = ("-m", "4M")
 """QEMU's memory size is the PSRAM size; the real board maps 4 MB."""
 CLOCK_ARGUMENTS = ("-icount", "shift=6,sleep=off")
@@ -93,7 +93,7 @@ def _first_line(text: str) -> str:
 
 
 def extra_arguments(given: str | None) -> str:
-    """Complete --qemu-extra-args with 4 MB of PSRAM and counted time, unless the user sets memory or clock."""
+    """Add 4 MB of PSRAM and `-icount` to --qemu-extra-args, unless the user has set the memory or the clock."""
     words = shlex.split(given or "")
     for ours in (PSRAM_ARGUMENTS, CLOCK_ARGUMENTS):
         if ours[0] not in words:
@@ -102,7 +102,7 @@ def extra_arguments(given: str | None) -> str:
 
 
 def without_psram(arguments: str) -> str:
-    """The arguments for a board without PSRAM."""
+    """The same arguments, for a board without PSRAM."""
     words = shlex.split(arguments)
     if PSRAM_ARGUMENTS[0] in words:
         at = words.index(PSRAM_ARGUMENTS[0])
@@ -111,7 +111,7 @@ def without_psram(arguments: str) -> str:
 
 
 def at_chip_speed(arguments: str) -> str:
-    """The arguments for about the chip's speed, unless the user chose the clock."""
+    """The same arguments, with a clock at about the chip's speed, unless the user has chosen the clock."""
     return arguments.replace(shlex.join(CLOCK_ARGUMENTS), shlex.join(CHIP_SPEED_ARGUMENTS))
 
 
@@ -174,7 +174,7 @@ class QemuBoard:
         """Do nothing: no emulator is running between two tests."""
 
     def host_fault(self) -> HostError | None:
-        """None: an ended emulator reports itself."""
+        """None: an emulator that has ended is reported through its channel."""
         return None
 
     def describe(self) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 SOAK = "soak"
-"""Mark of tests that run only on request (pytest.ini)."""
+"""Marker of tests that run only on request (pytest.ini)."""
 
 
 def rerun_command(kind: str, where: Sequence[str], options: Any, nodeid: str) -> str:

@@ -16,7 +16,7 @@ class PowerRescue:
         self._may_try = True
 
     def can_cycle(self, switch: PowerSwitch | None, port: str | None) -> bool:
-        """Whether a call of `cycle` would cycle the power."""
+        """Whether a call to `cycle` would cycle the power."""
         return switch is not None and port is not None and self._may_try
 
     def cycle(self, switch: PowerSwitch | None, port: str | None) -> bool:

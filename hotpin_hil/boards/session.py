@@ -109,7 +109,7 @@ class BoardSession:
 
     @property
     def entry(self) -> BoardEntry | None:
-        """The board in the bench file or on the command line; None for a board that the harness starts."""
+        """The leased board; None for a board that the harness starts."""
         return self.leases.mine.entry if self.leases.mine else None
 
     @property
@@ -179,18 +179,18 @@ class BoardSession:
         )
 
     def prepare(self, worker: str) -> None:
-        """Configure pytest-embedded for the board and the build; start the board if the harness owns it.
+        """Configure pytest-embedded for the board and the build; start the board unless it is leased.
 
         Args:
-            worker: name of this process in file names.
+            worker: name of this process, for file names.
 
         Raises:
-            BenchError: the board is unavailable; TakenError: in a worker, another run has locked it.
+            BenchError: the board is unavailable.
+            TakenError: in a worker, another run has locked the board.
         """
         options = self.options
         self.leases.join()
-        # pytest-embedded prefers ESPPORT to --port.
-        self.environment.pop(ENV_PORT, None)
+        self.environment.pop(ENV_PORT, None)  # pytest-embedded prefers it to --port
         options.app_path = str(self._root / FIRMWARE_DIR.name)
         options.build_dir = str(self.build.folder)
         options.target = getattr(options, "target", None) or "esp32"
@@ -219,7 +219,7 @@ class BoardSession:
 
     @property
     def can_power_cycle(self) -> bool:
-        """Whether a call of `power_cycle` would cycle the power."""
+        """Whether a call to `power_cycle` would cycle the power."""
         return self.rescue.can_cycle(self.power, self.port)
 
     def power_cycle(self) -> bool:
@@ -239,5 +239,5 @@ def _name_folders(options: Any, folder: Path, worker: str) -> None:
         options.root_logdir = str(folder / "logs")
         Path(options.root_logdir).mkdir(parents=True, exist_ok=True)
     if getattr(options, "cache_dir", None) is None:
-        # The default is one folder for all users of the machine, with a lock file that belongs to the first.
+        # The default is one folder for all users of the machine; its lock file belongs to the first of them.
         options.cache_dir = str(folder / RUN_STATE / worker)

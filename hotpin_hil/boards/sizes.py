@@ -111,7 +111,7 @@ def unknown_sizes(image: str, elf_sha256: str, reason: str) -> ImageSizes:
 
 
 class _NotReadError(Exception):
-    """A figure could not be read. The message names the file, the reason and the remedy."""
+    """A figure could not be read. The message names the file and the reason, and the remedy if there is one."""
 
 
 def _of_profile(build: FirmwareBuild, image: str, profile: BoardProfile | None) -> ImageSizes:

@@ -20,7 +20,7 @@ from pathlib import Path
 from hotpin_hil.paths import FIRMWARE_DIR
 
 TASKS = {
-    # task name: the function that the task runs, in this file
+    # task name: (the function that the task runs, its source file)
     "main": ("app_main", "main.c"),
     "mem_monitor": ("task_main", "mem_monitor.c"),
     "mem_history": ("history_task", "memory_history.c"),
@@ -33,7 +33,7 @@ TASKS = {
 }
 
 INDIRECT: Mapping[str, tuple[str, ...]] = {
-    # caller: the targets of its calls through pointers; NAME* matches all functions that begin like this
+    # caller: the targets of its calls through pointers; NAME* matches all functions that start with NAME
     "task_main": ("periodic",),
     "mem_observe_sample": ("memory_*.c:observe",),
     "mem_observe_warning": ("memory_*.c:warned",),
@@ -114,7 +114,7 @@ INDIRECT_CALL = "__indirect_call"
 
 
 def function_of(name: str) -> str:
-    """The function's own name."""
+    """The function's name, without the file."""
     return name.rpartition(":")[2]
 
 
@@ -142,7 +142,7 @@ def read(files: Iterable[Path]) -> Graph:
 
 @dataclass(frozen=True)
 class StackUse:
-    """The deepest chain of a task."""
+    """The call chain of a task that needs the most stack."""
 
     bytes: int
     chain: tuple[str, ...]
@@ -151,7 +151,7 @@ class StackUse:
 
 
 def deepest(graph: Graph, start: str) -> StackUse:
-    """The deepest chain from a function; a recursion counts once."""
+    """The chain from a function that needs the most stack; a recursion counts once."""
     known: dict[str, tuple[int, tuple[str, ...]]] = {}
     open_calls: set[str] = set()
 
@@ -197,9 +197,9 @@ def documented_tasks() -> dict[str, Task]:
 
 
 def limit(task: str, stack: int, use: StackUse) -> int:
-    """The largest allowed chain, in bytes: for the monitor, the guide's share of its stack.
+    """Stack that the deepest chain of a task may need, in bytes.
 
-    For any other task, the stack size, minus the stack for formatting if the task logs.
+    For the monitor, MONITOR_SHARE of its stack; for any other task, the stack minus FORMAT_BYTES if the task logs.
     """
     if task == MONITOR:
         return int(stack * MONITOR_SHARE)

@@ -92,7 +92,7 @@ class VirtualBoard:
         return BoardProcess.start(log, self._settings.folder / RUN_STATE / "boards", arguments)
 
     def check_alive(self) -> None:
-        """Check the started processes.
+        """Check that the started processes are still running.
 
         Raises:
             HostError: a process does not answer.
@@ -102,7 +102,7 @@ class VirtualBoard:
             process.check_alive()
 
     def host_fault(self) -> HostError | None:
-        """The newest fault of this machine that a started board noticed since `check_alive`."""
+        """A fault of the host that a started board has noticed since `check_alive`; None if there was none."""
         for process in self._processes:
             try:
                 process.note_host_faults()

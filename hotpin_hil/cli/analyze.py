@@ -63,7 +63,7 @@ def add_command(commands: Any) -> None:
 
 @dataclass
 class _Results:
-    """All logs of a run."""
+    """The results for all logs on the command line."""
 
     analyses: list[LogAnalysis] = field(default_factory=list)
     refused: list[RefusedFile] = field(default_factory=list)
@@ -76,7 +76,7 @@ def _run(options: argparse.Namespace) -> int:
     if not options.logs and not options.core:
         raise UsageError("no log is named", "name a log, - for standard input, or a core dump after --core")
     if options.boot is not None and options.since is not None:
-        raise UsageError("--boot and --since exclude each other", "give one of them")
+        raise UsageError("--boot and --since cannot be used together", "give one of them")
     if options.html is not None:
         _check_page(options.html)
     decoder = decoding.make_decoder(options)
@@ -105,8 +105,8 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _read(options: argparse.Namespace, decoder: TraceDecoder | None, *, print_json: bool) -> _Results:
-    """Analyse all logs. Prints the JSON of each as soon as it is known, and an error line for each file that is not
-    read."""
+    """Analyse all logs. Prints the JSON of each as soon as it is complete, and an error line for each log that
+    cannot be analysed."""
     from hotpin_hil.cli.log_files import expand
     from hotpin_hil.report.log_overview import RefusedFile
 

@@ -137,9 +137,11 @@ def _flash(options: argparse.Namespace) -> int:
         lease.add(port_name(port))
         state = control.state()
         if state["client"]:
-            raise UsageError(f"{name} has a client on {port}", "close the monitor, console or test run")
+            raise UsageError(
+                f"another program is connected to {name} on {port}", "close the monitor, console or test run"
+            )
         if state["power"] == "off":
-            raise UsageError(f"{name} has no power", "hotpin-hil board power on")
+            raise UsageError(f"{name} is powered off", "hotpin-hil board power on")
         written = flash_build(port, build)
     done = f"{', '.join(written)} written" if written else "already up to date"
     print(f"{name} has {build.project} {build.version} (ELF {build.elf_sha256[:9]}): {done}; reset")

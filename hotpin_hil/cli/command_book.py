@@ -12,7 +12,7 @@ _ARGUMENT = re.compile(r"\[?([A-Za-z_]\w{0,40})=([^\s\]]{0,400})\]?")
 
 
 class CommandBook:
-    """The typed commands, and the board's commands."""
+    """The history of typed commands, and the commands that the board knows."""
 
     def __init__(self) -> None:
         self._history: list[str] = []
@@ -26,7 +26,7 @@ class CommandBook:
 
     @property
     def is_empty(self) -> bool:
-        """Whether no command is known."""
+        """Whether the board's commands are not yet known."""
         return not self._usages
 
     # --- History ---
@@ -39,14 +39,14 @@ class CommandBook:
         self._is_listing, self._candidate = line.split()[:1] == ["help"], None
 
     def earlier(self, typed: str) -> str:
-        """The line before the shown line, or the shown line if it is the first."""
+        """The previous line of the history; the first line again if there is none before it."""
         if self._at == len(self._history):
             self._draft = typed
         self._at = max(0, self._at - 1)
         return self._history[self._at] if self._history else typed
 
     def later(self, typed: str) -> str:
-        """The line after the shown line; after the last line, the text that was being typed."""
+        """The next line of the history; after its last line, the text that was being typed."""
         if self._at >= len(self._history) - 1:
             is_last = self._at == len(self._history)
             self._at = len(self._history)
@@ -57,7 +57,7 @@ class CommandBook:
     # --- Completion ---
 
     def learn(self, line: str) -> None:
-        """Learn from a line of the console, after `help` was sent."""
+        """Learn the board's commands from a console line, if `help` was the last line sent."""
         if not self._is_listing:
             return
         if self._candidate is not None and _DESCRIPTION.match(line):
@@ -68,7 +68,8 @@ class CommandBook:
     def complete(self, typed: str) -> tuple[str, list[str]]:
         """Complete the last word of a line.
 
-        Returns: The line, completed up to the first ambiguity, and the possible words.
+        Returns:
+            The line, completed up to the first ambiguity, and the possible words.
         """
         head, _, word = typed.rpartition(" ")
         words = [word_ for word_ in self._words(head) if word_.startswith(word)]

@@ -41,7 +41,7 @@ class CommandLine(Input):
         self.book = CommandBook()
 
     def action_complete(self) -> None:
-        """Complete the command; the board is asked for its commands first."""
+        """Complete the command. If the board's commands are not yet known, send `help` instead."""
         if self.book.is_empty:
             self._enter("help", "asking the board for its commands; press Tab again")
             return

@@ -11,7 +11,7 @@ def read_source(options: argparse.Namespace, command: str, subtype: str) -> tupl
     """Read the partition that the options name.
 
     Args:
-        options: with `file` and `port`; exactly one must be given.
+        options: has `file` and `port`, of which exactly one must be set.
         command: name of the command, for the example in an error.
         subtype: subtype of the data partition on the board, such as "nvs".
 
@@ -19,7 +19,7 @@ def read_source(options: argparse.Namespace, command: str, subtype: str) -> tupl
         The content, and its source, for messages.
 
     Raises:
-        UsageError: both or none are given, or the file cannot be read.
+        UsageError: both or neither are given, or the file cannot be read.
         FlashError, PortError: the board's flash cannot be read.
     """
     if (options.file is None) == (options.port is None):

@@ -26,11 +26,11 @@ def expand(argument: str) -> Sequence[LogFile]:
     """The files that an argument names, in the order of their names.
 
     Args:
-        argument: a file, `-`, a folder (searched with its folders, without hidden files), or a pattern such as
+        argument: a file, `-`, a folder (searched recursively, without hidden files), or a pattern such as
             `logs/**/*.txt`.
 
     Raises:
-        UsageError: a folder without files.
+        UsageError: the folder has no files.
     """
     path = Path(argument)
     if argument == STANDARD_INPUT:

@@ -61,7 +61,7 @@ class LogSource:
 
 
 class _Unclosed(io.RawIOBase):
-    """Reads a file without closing it at the end."""
+    """Reads a file; closing this reader does not close the file."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file

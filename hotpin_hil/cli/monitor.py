@@ -71,7 +71,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _is_terminal() -> bool:
-    """Whether a person can see the screen and type; textual draws on standard error."""
+    """Whether standard input, output and error are terminals; textual draws on standard error."""
     return all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr))
 
 

@@ -31,7 +31,7 @@ REFRESH_S = 0.1
 
 
 class MonitorApp(App[None]):
-    """Shows a running log. It only displays: LiveLog analyses, and the source reads."""
+    """Displays a log that is being written. `LiveLog` analyses it, and the source reads it."""
 
     CSS = """
     #status { height: 1; background: $panel; padding: 0 1; }
@@ -85,7 +85,7 @@ class MonitorApp(App[None]):
         self._command = CommandLine()
 
     def compose(self) -> ComposeResult:
-        """The widgets."""
+        """Lay out the widgets."""
         yield self._status
         with Horizontal():
             yield self._console
@@ -102,7 +102,7 @@ class MonitorApp(App[None]):
         yield Footer()
 
     def on_mount(self) -> None:
-        """Start to show the bytes that arrive."""
+        """Start to refresh the display."""
         self.title = f"hotpin-hil monitor {self._source.port}"
         if self._board is not None:
             self._command.focus()
@@ -152,7 +152,7 @@ class MonitorApp(App[None]):
         self._recording.note(f"mark {self._marks} at {time.strftime('%H:%M:%S')}")
 
     def action_pause(self) -> None:
-        """Pause or continue the console. Reading and analysis continue."""
+        """Pause or resume the console view. Reading and analysis continue."""
         self._console.toggle()
 
     def action_reset(self) -> None:
@@ -166,7 +166,7 @@ class MonitorApp(App[None]):
             self._call(self._board.enter_boot_loader, "reset into download mode")
 
     def action_wrap(self) -> None:
-        """Wrap long lines of the console from now on, or cut them."""
+        """Switch between wrapping and cutting the long lines that arrive from now on."""
         self._console.toggle_wrap()
 
     def action_scroll(self, id: str, pages: int) -> None:
@@ -187,7 +187,7 @@ class MonitorApp(App[None]):
 
     @work(thread=True)
     def _call(self, command: Callable[[], None], note: str) -> None:
-        """Call a function on the board; it may block for a moment."""
+        """Call a function of the board in a thread, because it may block for a moment."""
         if note:
             self._recording.note(note)
         try:

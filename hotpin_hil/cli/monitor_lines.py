@@ -16,7 +16,7 @@ TAKE_S = 0.5
 def watch_lines(
     log: LiveLog, source: Source, recording: Recording, decoder: TraceDecoder | None = None
 ) -> None:
-    """Print each piece of news, and each note of the monitor, until the log ends or Ctrl-C."""
+    """Print each news item, and each note of the monitor, until the log ends or Ctrl-C."""
     lines = LineSplitter()
 
     def show(data: bytes) -> None:

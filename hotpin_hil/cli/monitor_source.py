@@ -50,8 +50,9 @@ def open_source(options: argparse.Namespace, recording: Recording, cleanup: Exit
         cleanup: closes the source, ends a virtual board and releases the lease of a real one.
 
     Raises:
-        UsageError: no board fits, or another run uses it.
-        BenchError: the port cannot be opened.
+        UsageError: no board fits, another run uses it, or the file cannot be read.
+        BuildError: there is no firmware build for a virtual board, or it is unusable.
+        BenchError: the port cannot be opened, or the virtual board did not start.
     """
     source = _source(options, recording, cleanup)
     cleanup.callback(source.close)

@@ -24,11 +24,11 @@ BOOTS_SHOWN = 6
 TERMINAL_QUERY = "\x1b[5n"
 """Query for the terminal's state, which the board's console sends before its prompt."""
 BAR = 18
-"""Characters of a gauge."""
+"""Width of a gauge, in characters."""
 COURSE = 40
 """Width of a sparkline, in characters."""
 HOW_MAX = 20
-"""Characters of a reset cause."""
+"""Maximum length of a reset cause, in characters."""
 _LEVEL_STYLES = {"E": "red", "W": "yellow", "D": "dim", "V": "dim"}
 _GAUGE_STYLES = {"": "green", "WARN": "yellow", "CRIT": "red"}
 _STEPS = "▁▂▃▄▅▆▇█"
@@ -48,7 +48,7 @@ class ConsoleView(RichLog):
 
     @property
     def held(self) -> int | None:
-        """Number of lines that wait; None if the view is not paused."""
+        """Number of lines that arrived during the pause; None if the view is not paused."""
         return None if self._held is None else len(self._held)
 
     def add(self, line: str) -> None:
@@ -59,11 +59,11 @@ class ConsoleView(RichLog):
             self.write(_console_text(line), scroll_end=self.is_vertical_scroll_end)
 
     def toggle_wrap(self) -> None:
-        """Wrap long lines from now on, or cut them."""
+        """Switch between wrapping and cutting the long lines that arrive from now on."""
         self.wrap = not self.wrap
 
     def toggle(self) -> None:
-        """Pause the view, or continue it and show the waiting lines."""
+        """Pause the view, or resume it and show the lines that arrived during the pause."""
         if self._held is None:
             self._held = deque(maxlen=CONSOLE_LINES)
             return
@@ -82,7 +82,7 @@ class NewsView(RichLog):
         super().__init__(id=id, max_lines=NEWS_LINES, wrap=True, highlight=False, markup=False, min_width=20)
 
     def add(self, news: News) -> None:
-        """Add a piece of news."""
+        """Add a news item."""
         head, *more = news_lines(news)
         time = f"{news.t_ms / 1000:,.1f} s " if news.t_ms is not None else ""
         self.write(
@@ -91,7 +91,7 @@ class NewsView(RichLog):
         self.add_lines(more)
 
     def add_lines(self, lines: Sequence[str]) -> None:
-        """Add further lines of the last piece of news."""
+        """Add lines to the last news item."""
         for line in lines:
             self.write(Text(f"  {line}"), scroll_end=self.is_vertical_scroll_end)
 
@@ -102,7 +102,7 @@ class StatusView(Static):
     _shown = Text()
 
     def show(self, text: Text) -> None:
-        """Show another text."""
+        """Show a text; does nothing if it is already shown."""
         if text != self._shown:
             self._shown = text
             self.update(text, layout=False)

@@ -93,7 +93,7 @@ class Device(Console):
         return self._restart("sys.panic", kind=kind)
 
     def panic_at(self, kind: str, step: str) -> None:
-        """Crash the firmware when a step of a mode transition next starts ("undo:NAME": its rollback)."""
+        """Crash the firmware the next time this step of a mode transition starts ("undo:NAME": its rollback)."""
         self.command("sys.panic", kind=kind, step=step)
 
     def tasks(self) -> int:
@@ -111,11 +111,11 @@ class Device(Console):
         return priorities
 
     def hold_lock(self, what: str, ms: int) -> None:
-        """Let a task hold the lock of the drivers or the output for `ms` of board time, starting after the reply."""
+        """After the reply, have a task hold the lock of the drivers or of the output for `ms` of board time."""
         self.command("sys.lock", what=what, ms=ms)
 
     def pins(self) -> dict[int, Pin]:
-        """The pins that the firmware has set, by number."""
+        """The state of each pin that the firmware has set, by pin number."""
         return {row[0]: Pin(bool(row[1]), *row[2:]) for row in self.command("gpio.tap")["pins"]}
 
     def resources(self) -> Resources:
@@ -138,9 +138,10 @@ class Device(Console):
             call: name of the function; None lists those that can fail.
             nth: the first call that fails, counted from now.
             count: number of failures.
-            boot: in the next boot, counted from the start of app_main; survives a software reset, not a power-on.
+            boot: arm the fault for the next boot, and count calls from the start of app_main. Survives a software
+                reset, but not a power-on.
             frame: failing calls of esp_camera_fb_get return a frame with this fault: cut, start, end, size, stale.
-            off: disarm.
+            off: disarm the fault.
 
         Returns:
             `calls` (the list), `armed`, `seen`, `failed`.
@@ -162,7 +163,7 @@ class Device(Console):
         return int(self.command("sys.rtc", at=at, step=step)["flipped"])
 
     def find_in_rtc(self, word: int) -> list[int]:
-        """Byte offsets of a 32-bit number in RTC memory."""
+        """Offsets in the RTC memory that survives a reset where this 32-bit number is stored."""
         return [int(at) for at in self.command("sys.rtc", find=word)["found"]]
 
     def _restart(self, command: str, **args: Any) -> BoardInfo:
@@ -190,7 +191,7 @@ class Device(Console):
         return _mode(reply, "mode.set")
 
     def mode_steps(self, to: str, start: str | None = None) -> list[str]:
-        """Names of the steps from the mode `start` (None: the current one) to another, in order."""
+        """Names of the steps from the mode `start` (None: the current one) to the mode `to`, in order."""
         arguments: dict[str, Any] = {"to": to, "from": start}  # "from" is a Python keyword
         return [str(step) for step in self.command("mode.steps", **arguments)["steps"]]
 
@@ -256,7 +257,7 @@ class Device(Console):
         return parse_answer(Placement, reply, "mem.place")
 
     def baseline(self, *, set: bool = False, state: str | None = None) -> dict[str, Any]:
-        """Set or read the baseline (`state`: of this mode); returns free bytes by memory."""
+        """Read the baseline, of this `state` if one is given; with `set`, set it first."""
         return self.command("mem.baseline", set=set or None, state=state)
 
     def optimize(self) -> Optimization:
@@ -323,14 +324,14 @@ class Device(Console):
             heap: the pool falls back to the heap when it is empty.
             take: number of blocks to take.
             give: number of blocks to give back, oldest first.
-            misuse: wrong call of memory_pool_free: double, stale, foreign, inside, null.
+            misuse: call memory_pool_free wrongly: double, stale, foreign, inside, null.
             interrupts: number of interrupts that take and give back a block, while the console does the same.
-            plays: number of plays of mixed sizes.
-            source: "pool" or "heap", the source of the plays' blocks.
-            bench: number of pairs of calls to time, of the pool and of the heap.
-            off: delete the test's pool, and free everything that its plays kept.
+            plays: number of audio streams of mixed lengths to play, in chunks of mixed sizes.
+            source: "pool" or "heap": where `plays` allocates the chunks.
+            bench: number of pairs of allocation and free to time, with the pool and then with the heap.
+            off: delete the test's pool, and free what `plays` has left allocated.
         """
-        arguments: dict[str, Any] = {"from": source}  # a Python keyword
+        arguments: dict[str, Any] = {"from": source}  # "from" is a Python keyword
         reply = self.command(
             "mem.pool",
             timeout_s=budgets.BENCH_REPLY_S,
@@ -377,7 +378,7 @@ class Device(Console):
             watch: minimum size of allocations that run reclaimers if they fail.
             off: remove the added reclaimers.
         """
-        arguments: dict[str, Any] = {"from": start, "for": request}  # Python keywords
+        arguments: dict[str, Any] = {"from": start, "for": request}  # "from" and "for" are Python keywords
         reply = self.command(
             "mem.reclaim",
             timeout_s=budgets.SLOW_REPLY_S,
@@ -401,7 +402,7 @@ class Device(Console):
         return parse_answer(Adaptation, {**reply, "states": states}, "mem.adapt")
 
     def predict(self) -> Predictions:
-        """The predicted times when falling memory reaches its thresholds, and the memory and CPU time used for them."""
+        """When falling memory is predicted to reach its thresholds, and the memory and CPU time that this takes."""
         reply = self.command("mem.predict")
         rows = tuple(parse_answer(Prediction, row, "mem.predict") for row in reply["predictions"])
         return parse_answer(Predictions, {**reply, "predictions": rows}, "mem.predict")
@@ -474,8 +475,8 @@ class Device(Console):
             add: number of callbacks to register.
             reset: delete the recorded calls.
             log: the first callback also calls the manager's log and query functions.
-            call: the first callback makes this call of the API, or blocks ("block").
-            go: end the blocked callback.
+            call: the first callback calls this function of the API, or blocks ("block").
+            go: unblock the callback.
 
         Returns:
             `registered`, `count`, and `calls`: a list of {callback, kind, type, value, threshold, timestamp_ms};
@@ -488,7 +489,7 @@ class Device(Console):
     # --- heap ---
 
     def probe(self, caps: Caps) -> Probe:
-        """Direct reading of one capability set, bypassing the memory manager."""
+        """Read one capability set directly, bypassing the memory manager."""
         return parse_answer(Probe, self.command("heap.probe", caps=caps), "heap.probe")
 
     def sandwich(self, caps_list: Sequence[str], around: str = "mem.stats") -> Sandwich:
@@ -599,7 +600,7 @@ class Device(Console):
         return int(self.command("mem.profile", mark=1)["marked_ms"])
 
     def profile_fill(self) -> None:
-        """Fill the table of sites, so that blocks of new sites count without their site."""
+        """Fill the table of call sites, so that allocations at new sites are counted without a site."""
         self.command("mem.profile", timeout_s=budgets.SLOW_REPLY_S, fill=1)
 
     def profile_cost(self, pairs: int) -> AllocationCost:
@@ -624,7 +625,7 @@ class Device(Console):
         return parse_answer(TtsState, reply, "tts.play")
 
     def tts_close(self) -> TtsState:
-        """Close the stream."""
+        """Close the stream and free its buffer."""
         return parse_answer(TtsState, self.command("tts.close"), "tts.close")
 
     # --- load and benchmarks ---

@@ -161,7 +161,7 @@ class Console:
                 raise LostRecord(
                     f"'{name}' was executed twice because the request was damaged in transit", _CABLE
                 )
-            # A record that was lost before the last record may belong to this reply. The repeated reply decides.
+            # If a record before the last one is missing, it may belong to this reply. Repeating the request shows it.
             suspect = any(gap.n < parts[-1].n for gap in self.channel.gaps(start))
             arrivals = [parts[-1], *(r for r in again if not r.more)]
             if not suspect or len(arrivals) > _CONFIRMATIONS:
@@ -170,7 +170,7 @@ class Console:
                 return []
         refused = [r for r in (*answers, *again) if _refused(r) and r.data["err"] != "CRC"]
         if len(refused) > 1:
-            return refused[-1:]  # the serial line does not cause the same error twice
+            return refused[-1:]  # refused twice, so a damaged request is not the cause
         self._check_reset(start, f"during '{name}'")
         damaged = any(r.offset >= last_send.offset for r in answers if r not in parts)
         if damaged or self.channel.corrupt(last_send):
@@ -291,7 +291,7 @@ class Console:
     # --- events ---
 
     def mark(self) -> Cursor:
-        """The current moment, for `since`."""
+        """The position after everything received so far, to be passed as `since`."""
         return self.channel.mark()
 
     def _take_events(self) -> None:

@@ -13,7 +13,7 @@ _POWER_ON = 0x1
 _BROWN_OUT = 0xF
 """The ROM's codes for a loss of power: soc/reset_reasons.h of ESP-IDF."""
 BROWN_OUT = "Brownout detector was triggered"
-"""Text of IDF's handler, which then resets the chip by software."""
+"""Text of ESP-IDF's brown-out handler, which then resets the chip."""
 _BROWN_OUT_NEAR = 300
 """Maximum number of bytes between that text and the banner of the following reset."""
 _REASONS = ("POWERON", "BROWNOUT")

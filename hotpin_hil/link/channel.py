@@ -76,7 +76,7 @@ class LineNoise:
 
     @property
     def corrupted_in_transit(self) -> bool:
-        """Whether the serial line has changed bytes, which is not the firmware's fault."""
+        """Whether the serial line has corrupted bytes, which is not the firmware's fault."""
         return self.mismatched > 0 or self.garbled >= _GARBLED_MIN
 
     def __str__(self) -> str:
@@ -84,7 +84,7 @@ class LineNoise:
 
 
 class Deadline:
-    """The end of a budget, in seconds from now.
+    """A time limit, given as seconds from now.
 
     A real board's clock is the host's. An emulated board's clock (`board_clock_s`) falls behind on a loaded host. The
     budget then lasts until that clock has also advanced by the budget, or has stopped. The board's clock is read only
@@ -224,7 +224,7 @@ class Channel:
         if self._error is not None:
             raise self._error
         if self._write is None:
-            raise PortError(f"{self.name} is read-only", "it was opened for reading a log, not for a board")
+            raise PortError(f"{self.name} is read-only", "it was opened only to read a log")
         try:
             self._write(data)
         except OSError as failure:
@@ -235,7 +235,7 @@ class Channel:
             raise error from failure
 
     def mark(self) -> Cursor:
-        """The current moment."""
+        """The position after everything received so far."""
         with self._cond:
             return Cursor(len(self._text), len(self._records))
 

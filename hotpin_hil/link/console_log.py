@@ -14,7 +14,7 @@ from typing import Any, TextIO
 
 
 class ConsoleLog:
-    """Replaces pytest-embedded's MessageQueue; `put` returns when the data is in the file."""
+    """Replaces pytest-embedded's MessageQueue; `put` returns only after writing the data to the file."""
 
     def __init__(self, path: str | Path, terminal: TextIO | None = None) -> None:
         """Open the log.
@@ -45,7 +45,7 @@ class ConsoleLog:
                 print(text, end="", file=self._terminal, flush=True)
 
     def _write(self, raw: bytes) -> None:
-        """Write everything, because a full disk ends a write early without an error."""
+        """Write everything: on a nearly full disk, one call writes only a part, without an error."""
         while raw:
             raw = raw[self._file.write(raw) :]
 

@@ -19,8 +19,8 @@ KNOWN_PANICS = {
 """Text of a panic -> the defect of QEMU behind it."""
 WATCHDOG_RESETS = ("TG0WDT_SYS_RESET", "TG1WDT_SYS_RESET", "RTCWDT_RTC_RESET", "RTCWDT_SYS_RESET")
 """Watchdog resets. After a firmware panic, such a reset is the firmware's fault. Otherwise it is the emulator's fault,
-even if it is the first reset of a boot: a reset over EN arms the bootloader's watchdog, which may fire before the ROM
-prints anything."""
+even if it is the first reset of a boot: a reset through EN arms the bootloader's watchdog, which may fire before the
+ROM prints anything."""
 _TOO_SLOW = "the host was too slow for the bootloader's watchdog"
 RESETS_MAX = 3
 """After this number of restarts, the wait for a boot ends, so that the test sees the cause."""

@@ -119,7 +119,7 @@ class HilQemu(Qemu, _Piped):  # type: ignore[misc]
 
     REDIRECT_CLS = None
     QEMU_DEFAULT_QMP_FMT = ""
-    """Not a TCP port, because two workers may both find the same port free."""
+    """Empty: pytest-embedded would use a TCP port, and two workers may find the same port free."""
 
     def __init__(
         self,
@@ -318,7 +318,7 @@ class HilQemu(Qemu, _Piped):  # type: ignore[misc]
                     pipe.close()
 
     def terminate(self) -> None:
-        """End QEMU and the reader thread; a wait on the channel raises PortError."""
+        """End QEMU and the reader thread; waits on the channel then raise PortError."""
         self._end()
         self.close()
         self._show_trial()

@@ -125,7 +125,7 @@ class HilIdfSerial(IdfSerial):  # type: ignore[misc]  # pytest-embedded is not t
             self.flash()
 
     def hard_reset(self) -> None:
-        """Reset the chip over EN. If no reader is running, as in set-up, pending bytes are dropped first."""
+        """Reset the chip through EN. If no reader is running, as in set-up, pending bytes are dropped first."""
         self.channel.announce_reset()
         try:
             self.proc.dtr = False
@@ -265,7 +265,7 @@ class HilIdfSerial(IdfSerial):  # type: ignore[misc]  # pytest-embedded is not t
                 self.start_redirect_thread()
 
     def close(self) -> None:
-        """Close the port and end the reader thread; a wait on the channel raises PortError."""
+        """Close the port and end the reader thread; waits on the channel then raise PortError."""
         super().close()
         self.channel.report_lost(
             PortError(f"{self.channel.name} was closed", "each test's port is closed at its end")
@@ -278,8 +278,8 @@ def run_esptool(arguments: list[str], esp: Any) -> None:
     esptool's command-line library turns Ctrl-C into an exit with status 1, which would look like a bad argument.
 
     Raises:
-        FatalError: The command failed.
-        SystemExit: An argument is bad.
+        FatalError: the command failed.
+        SystemExit: an argument is bad.
     """
     try:
         esptool.main(arguments, esp=esp)
@@ -313,7 +313,7 @@ def flash_files(app: Any) -> list[str]:
 
 
 def fingerprint(app: Any) -> str:
-    """SHA-256 over the contents and offsets that flashing the app writes."""
+    """SHA-256 of what flashing `app` writes: flash settings, offsets and file contents."""
     digest = hashlib.sha256(repr(app.flash_args.get("write_flash_args")).encode())
     for file in sorted(app.flash_files):
         digest.update(f"{file.offset:#x} {file.encrypted} ".encode())

@@ -68,7 +68,7 @@ class LivePort:
                 raise port_error(self.port, error) from error
 
     def reset(self) -> None:
-        """Restart the firmware, by RTS on EN.
+        """Restart the firmware: RTS drives EN.
 
         Raises:
             PortError: the port is gone, or has no reset lines.
@@ -78,7 +78,7 @@ class LivePort:
         self._pull(HardReset)
 
     def enter_boot_loader(self) -> None:
-        """Restart the chip into download mode, by RTS on EN and DTR on IO0.
+        """Restart the chip in download mode: RTS drives EN, and DTR drives IO0.
 
         Raises:
             PortError: the port is gone, or has no reset lines.
@@ -150,7 +150,7 @@ class LivePort:
         connection, reader = self._connection, self._reader
         self._connection = self._reader = None
         if reader is not None:
-            with contextlib.suppress(OSError):  # the port disappears at this moment
+            with contextlib.suppress(OSError):  # the port has disappeared
                 reader.terminate()
         if connection is not None:
             with contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""Processes of this machine that have a serial port open."""
+"""Finds the processes on the host that have a serial port open."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def _command(process: Path) -> str:
 
 
 def permission_remedy(port: str) -> str:
-    """Remedy for a port without permission: its group, or a udev rule for all boards."""
+    """Remedy for a port that the user may not open: join its group, or install a udev rule for all boards."""
     udev = "or install the udev rule of docs/bench.md"
     try:
         status = os.stat(port)

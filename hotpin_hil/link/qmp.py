@@ -52,7 +52,7 @@ class Qmp:
                 await asyncio.wait_for(client.disconnect(), TIMEOUT_S)
 
     async def _connect(self, client: QMPClient) -> None:
-        """Connect to the socket, which QEMU makes a moment after its start."""
+        """Connect to the socket, which QEMU creates shortly after it starts."""
         until = time.monotonic() + SOCKET_S
         while not os.path.exists(self.path) and time.monotonic() < until:
             await asyncio.sleep(0.02)

@@ -62,12 +62,12 @@ class Recording:
 
     @property
     def is_over(self) -> bool:
-        """Whether the display has everything, and nothing more will arrive."""
+        """Whether the display has taken everything, and nothing more will arrive."""
         with self._cond:
             return self._has_ended and not self._waiting
 
     def has_room(self, timeout_s: float) -> bool:
-        """Whether the display has caught up; waits for that up to `timeout_s`."""
+        """Wait up to `timeout_s` for the display to catch up; returns whether it has."""
         with self._cond:
             return self._cond.wait_for(lambda: len(self._waiting) < WAITING_MAX, timeout_s)
 

@@ -1,1 +1,1 @@
-"""A recorded console → typed events: scanner, boots, memory, transitions, failures."""
+"""Turns a recorded console into typed events: scanner, boots, memory, transitions, failures."""

@@ -1,4 +1,4 @@
-"""Chunks of a log → windows of whole lines, without encoding, colours, carriage returns and terminals' prefixes."""
+"""Turns chunks of a log into windows of whole lines in UTF-8, without colours, carriage returns and prefixes."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ _SIGNS_IN_LOG_LINES = (TIMES, LOADER, APPLICATION)
 
 
 class LineClock(Protocol):
-    """Data about the lines that the scanner only counts, for the handlers."""
+    """What the handlers need to know about lines that the scanner counts but does not pass on."""
 
     @property
     def headed_lines(self) -> int:
@@ -76,7 +76,7 @@ class BootTracker:
         """Stage of the latest sign; None before the first sign."""
         self._has_output = False
         self._is_download = False
-        """The chip waits for a flasher; the firmware's boot follows."""
+        """Whether the chip waits in download mode; the firmware's boot still follows."""
 
     def note_output(self) -> None:
         """Record that the current boot has printed something."""
@@ -142,7 +142,7 @@ class BootTracker:
 
     def _advance(self, line: LogLine, sign: str, stage: int) -> None:
         if self._stage is None and not line.is_fall and self._clock.high_ms == line.t_ms:
-            # The log starts during the start of this boot, so the lines before it belong to this boot.
+            # The log starts while this boot is starting, so the lines before it belong to this boot.
             self._begin(line.number, line.t_ms, sign)
         elif self._stage is None or stage <= self._stage:
             self._start(line.number, line.t_ms, sign, stage)

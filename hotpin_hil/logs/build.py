@@ -34,7 +34,7 @@ class BuildCollector:
 
     @property
     def regions(self) -> tuple[ev.HeapInitRegion, ...]:
-        """The part of this boot's memory map that was printed."""
+        """The heap regions that this boot has printed."""
         return self._regions
 
     def take_app_info(self, line: LogLine) -> None:
@@ -68,9 +68,9 @@ class BuildCollector:
         """Store the free heap at `app_main`.
 
         Args:
-            line: where it was printed.
+            line: number of the line that printed it.
             free: bytes.
-            keep_first: whether to keep an earlier figure.
+            keep_first: whether to keep an earlier figure, if there is one.
         """
         if not (keep_first and "free_heap_at_main" in self._fields):
             self._add(line, "free_heap_at_main", free)

@@ -60,7 +60,7 @@ class LogChunks:
 
 
 def _decompressor(start: bytes) -> tuple[Callable[[], Any], tuple[type[Exception], ...]] | None:
-    """The factory of a decompressor for a file with this start, and its exceptions; None for a plain file."""
+    """Makes a decompressor for a file that starts like this, and lists its exceptions; None for a plain file."""
     if start.startswith(_GZIP):
         return lambda: zlib.decompressobj(_GZIP_WINDOW), (zlib.error,)
     if start.startswith(_XZ):

@@ -42,7 +42,7 @@ class LineJoiner:
 
     @property
     def oldest(self) -> int | None:
-        """Number of the oldest line with a missing rest; None if there is none."""
+        """Number of the oldest line that is still incomplete; None if there is none."""
         return self.waiting[0][0] if self.waiting else None
 
     def join(self, number: int, pieces: list[bytes]) -> list[tuple[int, bytes, bool]]:

@@ -31,13 +31,13 @@ def is_monitor_note(text: bytes) -> bool:
 
 
 def is_decoded_address(text: bytes) -> bool:
-    """Whether a line of `idf.py monitor` names the place of an address."""
+    """Whether a line of `idf.py monitor` is a decoded address."""
     return _DECODED.match(text) is not None
 
 
 @dataclass
 class LogFormat:
-    """Counts of a file's format features, with the names of `facts/log_analysis.md`."""
+    """Counts of a file's format features, named as in `facts/log_analysis.md`."""
 
     ansi_lines: int = 0
     broken_ansi_lines: int = 0
@@ -113,7 +113,7 @@ class LineTally:
         by_tag[name if is_known else OTHER_TAGS] += 1
 
     def name(self, tag: bytes) -> str:
-        """A tag as text."""
+        """Decode a tag."""
         name = self._names.get(tag)
         if name is None:
             name = tag.decode("utf-8", errors="replace")
@@ -134,7 +134,7 @@ class LineTally:
         return True
 
     def count_monitor_notes(self, lines: int, addresses: int) -> None:
-        """Count lines of `idf.py monitor`, and those among them that name the place of an address."""
+        """Count lines of `idf.py monitor`, and the decoded addresses among them."""
         self.format.monitor_note_lines += lines
         self.format.decoded_address_lines += addresses
 

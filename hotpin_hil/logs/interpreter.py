@@ -1,4 +1,4 @@
-"""Console lines → typed events: connects the handlers of a log."""
+"""Turns console lines into typed events: connects the handlers of a log."""
 
 from __future__ import annotations
 
@@ -196,7 +196,7 @@ class LineInterpreter:
 
 
 def matters(level: str, tag: str, text: str) -> bool:
-    """Whether a line about free memory or a failure has an event, regardless of the lines around it."""
+    """Whether a line about free memory or a failure produces an event, regardless of the lines around it."""
     sink = EventSink()
     memory, failures = MemoryLines(sink, BuildCollector(sink)), FailureLines(sink)
     if not level:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 
 KNOWN_MAX = 16_384
-"""Maximum number of shapes; then all are forgotten, so that memory does not grow with the log."""
+"""Maximum number of known shapes. When it is reached, all are forgotten, so that memory does not grow with the log."""
 SHAPE_MAX = 512
 """Bytes; longer shapes are not kept."""
 

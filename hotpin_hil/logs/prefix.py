@@ -135,7 +135,7 @@ def _kind(token: bytes) -> bytes:
 
 
 def _pattern(texts: list[bytes]) -> re.Pattern[bytes]:
-    """The pattern of all texts of one shape."""
+    """A pattern that matches all these texts, which have the same shape."""
     columns = zip(*(_tokens(text) for text in texts), strict=True)
     kinds = _shape(texts[0])
     parts = [

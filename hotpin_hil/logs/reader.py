@@ -1,4 +1,4 @@
-"""A recorded console → typed events.
+"""Turns a recorded console into typed events.
 
 Reads logs of this firmware and of the original firmware, from a board or from `idf.py monitor`.
 
@@ -64,7 +64,7 @@ class LogReader:
 
     @property
     def rom_banners(self) -> int:
-        """Number of the ROM's greetings."""
+        """Number of banners with which the ROM starts its output."""
         return self._lines.boots.rom_banners
 
     @property

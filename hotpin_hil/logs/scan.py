@@ -251,7 +251,7 @@ def _stamped_line(kinds: bytes, index: int) -> int:
 
 
 def times_in(lines: list[bytes]) -> list[int]:
-    """The first two times in lines."""
+    """The times of the first two lines that have one."""
     return [int(row[2]) for row in map(ROW.match, lines) if row is not None and row[1]][:TIMES_AHEAD]
 
 

@@ -27,9 +27,9 @@ HEADLESS = re.compile(
     rb"invalid header|csum err|ets_main|flash read err|failed to allocate|alloc fail|bad_alloc|MemoryError|alloc eb|"
     rb"bytes \(@|in trace \(|PSRAM: \d|MEMORY USAGE \d|\xe2\x94\x82 (?:ALIVE|DELETED)"
 )
-"""Lines without header that matter."""
+"""Texts in lines without a header for which such a line may matter."""
 MEMORY = re.compile(rb"ree|eap")
-"""Free heap and the like."""
+"""Parts of words such as "free" and "heap"."""
 _FAILURE = re.compile(
     rb"lloc|mem|task|out of|not enough|nsufficient|wdt|despite|amera|aborting\.|0x101|errno|ssl|-0x|-32512|rownout|"
     rb"psram|spi ram|external ram|rx buffer|tx buffer|image|bootable|hecksum|partition|chip rev|blk rev|chip id|"

@@ -77,7 +77,7 @@ class ShapeSorter:
         return OTHER[1:] if is_code and self._may_matter(level, tag, text) else level
 
     def _may_matter(self, level: bytes, tag: bytes, text: bytes) -> bool:
-        """Whether a line with this shape may have an event. The shape alone does not show this if a name has digits."""
+        """Whether a line with this shape may produce an event. True if digits of a name hide the answer."""
         if shapes.DIGIT_IN_NAME.search(b"%s:%s" % (tag, text)):
             return True
         return self._matters(

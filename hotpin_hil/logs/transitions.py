@@ -96,7 +96,7 @@ class TransitionTracker:
             )
 
     def end_boot(self) -> None:
-        """Emit a transition cut off by the end of the boot."""
+        """Emit the transition in progress, if there is one, as unfinished."""
         if self._begun is not None:
             begun, self._begun = self._begun, None
             place = self._sink.place(begun.line, begun.t_ms)

@@ -86,7 +86,7 @@ def find_whole_box(
 
 
 def _own_lines(mark: bytes, lines: Sequence[bytes], kinds: bytes, top: int, end: int) -> list[int]:
-    """Indices of a box's lines if other tasks interrupt the box; empty if one of their lines must be scanned."""
+    """Indices of a box's own lines among other lines; empty if one of those must be scanned, or the box is cut off."""
     places: list[int] = []
     for index in range(top, min(top + BOX_LINES + FOREIGN_MAX, end)):
         if mark in lines[index]:
@@ -106,7 +106,7 @@ def _own_mark(top: bytes) -> bytes:
 
 
 def _printed(mark: bytes, stamps: list[bytes], title: bytes, figures: list[int]) -> bytes | None:
-    """The lines of a box as they must be printed; None if there are too many or too few figures."""
+    """The lines that the firmware prints for these figures; None if there are too many or too few."""
     try:
         values = printed_values(figures)
     except ValueError:

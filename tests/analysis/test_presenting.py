@@ -257,7 +257,7 @@ def test_log_is_read_since_a_line_or_a_time(
             ["--since", "10:15"],
             "no line of the log has a time stamp since 10:15 (give a line number instead)",
         ),
-        (["--since", "3", "--boot", "1"], "--boot and --since exclude each other"),
+        (["--since", "3", "--boot", "1"], "--boot and --since cannot be used together"),
         (["--boot", "x"], "argument --boot: invalid int value: 'x'"),
         (["--boot", "1"], "there is no boot 1 in the log (it has only boot 0"),
         (["--fail-on", "note"], "argument --fail-on: invalid choice: 'note'"),

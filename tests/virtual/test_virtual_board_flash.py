@@ -150,13 +150,14 @@ def test_board_in_use_or_without_power_is_not_flashed(
 
     with Console(boards.url):
         assert refusal() == (
-            f"error: hotpin-5.4-0 has a client on {boards.url} (close the monitor, console or test run)\n"
+            f"error: another program is connected to hotpin-5.4-0 on {boards.url} "
+            "(close the monitor, console or test run)\n"
         )
     with Lease(tmp_path / "leases", "rehearsal") as lease:
         lease.add(port_name(boards.url))
         assert refusal().startswith(f"error: hotpin-5.4-0 is in use by pid {os.getpid()} of ")
     BoardControl(Path(boards.found[0]["directory"])).ask("power", on=False)
-    assert refusal() == "error: hotpin-5.4-0 has no power (hotpin-hil board power on)\n"
+    assert refusal() == "error: hotpin-5.4-0 is powered off (hotpin-hil board power on)\n"
     assert refusal("hotpin-5.4-7") == (
         "error: no virtual board 'hotpin-5.4-7' is running here (running: hotpin-5.4-0)\n"
     )

@@ -179,7 +179,7 @@ class Serial(rfc2217.Serial):  # type: ignore[misc]  # pyserial is not typed
             )
 
     def close(self) -> None:
-        """Close the connection; a waiting `read` returns at once. May be called twice."""
+        """Close the connection; a waiting `read` returns immediately. May be called twice."""
         with self._cond:
             was_open, self.is_open = self.is_open, False
             self._cond.notify_all()
@@ -299,7 +299,7 @@ class Serial(rfc2217.Serial):  # type: ignore[misc]  # pyserial is not typed
         return data
 
     def cancel_read(self) -> None:
-        """Make the waiting `read` return at once, or the next `read` if none is waiting."""
+        """Make the waiting `read` return immediately, or the next `read` if none is waiting."""
         with self._cond:
             self._cancelled = True
             self._cond.notify_all()

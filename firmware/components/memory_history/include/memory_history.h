@@ -4,8 +4,8 @@
  * Memory history: rows of statistics in NVS, which survive a loss of power.
  *
  * A row covers the periodic samples since the last row. A task of this component writes a row every
- * CONFIG_HOTPIN_MEM_HISTORY_MINUTES and at critical warnings, at most 8 of them in that time. Rows in flash are always complete: a loss
- * of power during a write leaves the history unchanged.
+ * CONFIG_HOTPIN_MEM_HISTORY_MINUTES and at critical warnings, at most 8 of them in that time. Rows in flash
+ * are always complete: a loss of power during a write leaves the history unchanged.
  *
  * Unless stated otherwise, functions may be called from any task, but not from an interrupt.
  */

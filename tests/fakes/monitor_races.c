@@ -132,7 +132,7 @@ void vTaskDelay(TickType_t ticks)
     usleep(ticks > 3 ? 300 : ticks * 100);
 }
 
-/* Waits until no task is left; the name does not matter, because all of them have the same. */
+/* Waits until no task is left: all of them have the same name. */
 esp_err_t task_end_wait_for(const char *name, uint32_t timeout_ms)
 {
     (void)name;
@@ -392,7 +392,8 @@ int main(void)
         fail("failures neither reported nor counted", s_failures, FAILERS * FAILURES_EACH + 1);
     }
     mem_monitor_start(1);
-    while (atomic_load(&s_periodic) == 0) { /* on a busy host, perhaps no sample was taken between a start and a stop above */
+    /* On a busy host, perhaps every stop above came before the first sample. */
+    while (atomic_load(&s_periodic) == 0) {
         usleep(1000);
     }
     mem_monitor_stop();

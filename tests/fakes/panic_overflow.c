@@ -35,7 +35,7 @@ static __attribute__((noinline)) void fill(void)
     }
 }
 
-/* The crash calls this after it has overflowed the stack, so the memory below this frame shows what it wrote. */
+/* The crash calls this after the overflow, so the memory below this frame shows what it wrote. */
 void vTaskDelay(const TickType_t ticks)
 {
     (void)ticks;
@@ -48,8 +48,7 @@ void vTaskDelay(const TickType_t ticks)
     for (size_t i = 1; i <= BELOW_WORDS; i++) {
         beyond += s_end[-(ptrdiff_t)i] != PATTERN;
     }
-    printf("%s: of %zu stack words, %zu were not overwritten; %zu words below the stack's end were
-",
+    printf("%s: of %zu words %zu were not overwritten; %zu below the end were\n",
            kept > STACK_WORDS / 2 && left_out == 0 && beyond == 0 ? "ok" : "wrong", kept, left_out, beyond);
     exit(0);
 }

@@ -444,7 +444,7 @@ esp_err_t state_manager_enter_step(const char *step, bool undo)
     return s_faults && any(60) == 0 ? ESP_FAIL : ESP_OK;
 }
 
-/* Drivers. Calls come one at a time, from the state task, and never start both modes. */
+/* Fake drivers. Calls must come one at a time, from the state task, and never start both modes. */
 
 static esp_err_t drive(const char *name, atomic_int *up, int to, bool allowed)
 {
@@ -650,7 +650,7 @@ static void storm(unsigned seed, bool faults)
     }
 }
 
-/** Requests arrive faster than modes change: the last one must win, and skipped ones must not start drivers. */
+/** Requests arrive faster than modes change: the last must win, and skipped ones must start no drivers. */
 static void coalescing(void)
 {
     state_manager_request(SYSTEM_STATE_CAMERA_STANDBY, FOREVER_MS);
@@ -711,7 +711,7 @@ static void each_step(void)
     }
 }
 
-/** Makes a step and an undo fail: recovery must restore the former mode, no matter which drivers are running. */
+/** Makes a step and an undo fail: recovery must restore the former mode, whichever drivers are running. */
 static void recovering(void)
 {
     static const struct {
@@ -755,7 +755,8 @@ static void expect_error(const char *when, esp_err_t err, esp_err_t wanted, cons
     }
 }
 
-/** The error of a request must name the step that failed first and its block, even if something fails afterwards. */
+/** The error of a request must name the step that failed first and its block, even if something fails
+ * afterwards. */
 static void explaining(void)
 {
     state_change_t failed;

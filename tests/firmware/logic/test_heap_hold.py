@@ -138,7 +138,7 @@ def test_level_is_met_among_small_holes(board: Driver, caps: str) -> None:
 
 @pytest.mark.parametrize(("block", "count"), [(12, 0), (12, 4501), (1024, 0xFFFFFFFF)])
 def test_more_blocks_than_a_walk_may_take_are_refused(board: Driver, block: int, count: int) -> None:
-    """With more blocks, each reading would walk the heap for up to 100 ms with interrupts disabled."""
+    """With 200,000 blocks, each reading would walk the heap for 100 ms with interrupts disabled."""
     start = board.free("SPIRAM")
     assert board.ask(f"split SPIRAM {block} {count}")[0] == ESP_ERR_INVALID_SIZE
     assert board.free("SPIRAM") == start

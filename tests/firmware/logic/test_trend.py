@@ -103,7 +103,7 @@ def test_line_without_scatter(loss: int, readings: int) -> None:
 
 
 def test_largest_values_and_times_do_not_overflow() -> None:
-    """No result is checked: the build's sanitizer would end the process on an overflow."""
+    """An overflow would end the process, because this build has a sanitizer."""
     highest, span = MODULE.const("TREND_VALUE_MAX"), MODULE.const("TREND_SPAN_MAX_MS")
     spacing = MODULE.const("TREND_SPACING_MIN_MS")
     close = [number * spacing for number in range(POINTS_MAX - 1)]

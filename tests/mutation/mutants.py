@@ -15,7 +15,7 @@ from universalmutator import mutator
 
 RULES = ["universal.rules", "c_like.rules", "c.rules"]
 NOT_MUTATED = [
-    r"^\s*#\s*(if|el|end|include|pragma|error|undef)",  # preprocessor conditions, because the configuration decides which code is compiled
+    r"^\s*#\s*(if|el|end|include|pragma|error|undef)",  # #if and the like: the configuration decides them
     r"_Static_assert|^\s*ESP_LOG[EWIDV]\(|^\s*assert\(",  # checks that cannot fail, and log messages
 ]
 _COMMENT = re.compile(r'"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\'|/\*.*?\*/|//[^\n]*', re.DOTALL)

@@ -55,7 +55,7 @@ class Bench(Project):
         return any(holder_of(self.leases, port_name(url)) for url in self.urls)
 
     def is_free(self) -> bool:
-        """Waits until no lease is held and both ports accept a client."""
+        """Whether no lease is held. Then also opens both ports, which fails unless they accept a client."""
         for url in self.urls:
             if holder_of(self.leases, port_name(url)):
                 return False
@@ -138,9 +138,7 @@ def test_a_killed_runs_workers_keep_their_boards_until_they_are_gone(bench: Benc
     first.boards()
     workers = [int((bench.folder / f"has-0-{number}").read_text().split()[1]) for number in range(2)]
     for worker in workers:
-        os.kill(
-            worker, signal.SIGSTOP
-        )  # workers that are stopped (SIGSTOP) cannot notice that the controller has ended
+        os.kill(worker, signal.SIGSTOP)  # a stopped worker cannot notice that the controller has ended
     first.process.kill()
     first.process.wait()
     second = bench.run("--lease-timeout", "0")

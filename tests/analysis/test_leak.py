@@ -224,7 +224,7 @@ def test_stated_minimum_is_close_to_the_budget(noise: Noise) -> None:
 
 
 def test_leak_of_varying_block_sizes_is_found_in_a_short_series() -> None:
-    """The losses are those of the virtual board: 20 bytes per cycle, but 24, 28 or 32 when a block fills a hole."""
+    """The virtual board loses memory like this: 20 bytes per cycle, but 24, 28 or 32 when a block fills a hole."""
     changes = [24, 32, 24, *[20] * 6, 32, *[20] * 11, 28, *[20] * 7]
     free = [FREE - sum(changes[:number]) for number in range(len(changes) + 1)]
     leak = find_leak(free)

@@ -248,9 +248,8 @@ class Users:
 def users() -> Iterator[Users]:
     if os.geteuid():
         pytest.skip("only root can run as several users")
-    folder = Path(
-        tempfile.mkdtemp(prefix="leases-")
-    )  # not tmp_path: other users cannot enter pytest's folder
+    # Not tmp_path: other users cannot enter pytest's folder.
+    folder = Path(tempfile.mkdtemp(prefix="leases-"))
     try:
         os.chown(folder, 65532, 65532)  # an unrelated owner: fs.protected_regular exempts the folder's
         folder.chmod(0o1777)

@@ -85,9 +85,8 @@ def _create(folder: Path) -> None:
 @pytest.mark.parametrize("change", [_change, _delete, _stage, _create])
 def test_every_kind_of_change_makes_a_tree_dirty(checkout: Path, change: Callable[[Path], None]) -> None:
     if change is _delete:
-        git(
-            checkout, "rm", "-q", "--cached", "notes.txt"
-        )  # a change outside of firmware/, which must not count
+        # A change outside of firmware/, which must not count.
+        git(checkout, "rm", "-q", "--cached", "notes.txt")
     change(checkout / "firmware")
     tree = read_tree(checkout / "firmware")
     assert re.fullmatch("[0-9a-f]{12}", tree.dirty)

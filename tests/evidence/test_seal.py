@@ -101,9 +101,8 @@ def test_changed_missing_and_added_are_named(folder: Path) -> None:
     (folder / "logs" / "two words.log").unlink()
     (folder / "logs" / "late").touch()
     (folder / "to-file").unlink()
-    (folder / "to-file").write_text(
-        (folder / "results.jsonl").read_text()
-    )  # a copy of the target replaces the link
+    # A copy of the target replaces the link.
+    (folder / "to-file").write_text((folder / "results.jsonl").read_text())
     (folder / "to-folder").unlink()
     (folder / "to-folder").symlink_to("elsewhere")
     assert verify(folder) == [

@@ -96,10 +96,8 @@ def test_boots_are_detected_by_any_of_their_signs(log: bytes, expected: list[tup
     [
         ((5_000, 5_010, 50, 5_020, 5_030), [3]),  # digits lost
         ((5_000, 5_010, 505_020, 5_030, 5_040), [3]),  # a digit too many
-        (
-            (5_000, 5_566, 5_000, 5_600),
-            [],
-        ),  # not odd: tasks take the time stamp before they wait for the lock
+        # not odd: tasks take the time stamp before they wait for the lock
+        ((5_000, 5_566, 5_000, 5_600), []),
         ((5_000, 65_000, 65_010), []),  # a pause
     ],
 )

@@ -36,9 +36,8 @@ def log(game: Game, context: str, times: int) -> None:
     if not task_fits(game):
         return
     if 0 < game.watcher.schedule.interval_ms < 2 * BACKLOG_MS:
-        times = min(
-            times, 2
-        )  # more output would still be waiting for the line when the next sample is due, and delay it
+        # More output would still be waiting for the line when the next sample is due, and delay it.
+        times = min(times, 2)
     if times > 2:
         game.guard(BACKLOG_MS * 1000)
     figures = game.known()

@@ -219,8 +219,8 @@ def test_fresh_heap_has_the_recorded_figures(
 
 
 def test_boot_figures_match_the_recording(heaps: HeapSystem) -> None:
-    """The figures are those of build a67f01a at "System Boot", plus 96 bytes, because there the application's first
-    mutex was already allocated."""
+    """The figures come from build a67f01a at "System Boot", plus 96 bytes, because the application's first mutex was
+    already allocated there."""
     dma = 204_763 + 96
     expected = {  # memory: free, largest
         "internal": (dma, 110_592),

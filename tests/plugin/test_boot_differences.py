@@ -15,15 +15,10 @@ BOOTED = Reading(internal=168_999, dma=168_999, psram=3_992_368, blocks=163, tas
     "change",
     [
         {"blocks": 164, "internal": 168_999 - 132, "dma": 168_999 - 132},  # one more block of NVS's index
-        {
-            "blocks": 160,
-            "internal": 168_999 + 396,
-            "dma": 168_999 + 396,
-        },  # NVS has started a new page, so its index is smaller
-        {
-            "internal": 168_999 - 4,
-            "dma": 168_999 - 4,
-        },  # a block also takes the rest of its hole, which is too small for a block
+        # NVS has started a new page, so its index is smaller.
+        {"blocks": 160, "internal": 168_999 + 396, "dma": 168_999 + 396},
+        # A block also takes the rest of its hole, which is too small for a block.
+        {"internal": 168_999 - 4, "dma": 168_999 - 4},
         {"blocks": 164, "internal": 168_999 - 136, "dma": 168_999 - 136},
     ],
 )

@@ -32,9 +32,8 @@ def test_incomplete_run_has_its_own_status_on_request(
     assert suite.run(tests, *options, "hil_tests").ret == status
     if status == 8:
         assert suite.qualification["overall"] == "INCOMPLETE"
-        assert (
-            suite.lines[-1]["exit"] == 0
-        )  # the file keeps pytest's own status; hotpin-hil report derives INCOMPLETE again
+        # The file keeps pytest's own status; hotpin-hil report derives INCOMPLETE again.
+        assert suite.lines[-1]["exit"] == 0
 
 
 def properties(element: ElementTree.Element | None) -> list[tuple[str, str]]:

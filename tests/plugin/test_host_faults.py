@@ -21,10 +21,8 @@ KILLED = HostError("another program ended the firmware process", "look for it")
     [
         ("assert 1 == 2", "BLOCKED"),
         ("raise FirmwareError('no READY')", "BLOCKED"),
-        (
-            "measure('x', 2, exact=1)",
-            "FAIL",
-        ),  # a value outside its limit is a failure, whatever happens later
+        # A value outside its limit is a failure, whatever happens later.
+        ("measure('x', 2, exact=1)", "FAIL"),
         ("measure('x', 1, exact=1)", "PASS"),
     ],
 )

@@ -688,9 +688,8 @@ def test_evidence_of_workers_is_collected(suite: Suite) -> None:
 
 def test_worker_whose_board_does_not_start_is_blocked(suite: Suite, pytester: pytest.Pytester) -> None:
     suite.write("conftest.py", CONFTEST + REGISTERED)
-    pytester.makepyfile(
-        hotpin_hil="raise SystemExit('error: no room')"
-    )  # `python -m hotpin_hil` runs this file instead
+    # `python -m hotpin_hil` runs this file instead.
+    pytester.makepyfile(hotpin_hil="raise SystemExit('error: no room')")
     result = suite.run(ALL_PASS, "-n", "2", "hil_tests")
     assert result.ret == 7
     result.stdout.fnmatch_lines(

@@ -114,11 +114,8 @@ def test_every_damaged_byte_of_an_entry_hides_the_group(tmp_path: Path) -> None:
     at = content.index(bytes.fromhex(group(row(1))))
     assert len(rows_in_flash(content)) == 1
     for place in range(at - 32, at + 64):
-        if place - at + 32 in (
-            2,
-            26,
-            27,
-        ):  # not checked: the span, which also follows from the size, and two reserved bytes
+        # Not checked: the span, which also follows from the size, and two reserved bytes.
+        if place - at + 32 in (2, 26, 27):
             continue
         content[place] ^= 1
         assert rows_in_flash(content) == [], place - at

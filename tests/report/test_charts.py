@@ -197,9 +197,8 @@ def test_heap_map_shows_every_block_and_the_block_that_did_not_fit() -> None:
     assert "The request was for one block of 32,768 B" in chart.description
     assert "wanted: 32,768 B" in texts(chart)
     drawn = [path.count("Z") + path.count("z") for path in re.findall(r'd="([^"]*)"', chart.svg)]
-    assert (
-        max(drawn) >= 300
-    )  # all used blocks are one path, with at least one shape each (two if a block spans two rows)
+    # All used blocks are one path, with at least one shape each (two if a block spans two rows).
+    assert max(drawn) >= 300
     assert chart.table is not None
     assert chart.table.rows[0][:6] == ("0x3ffb0000", "300", "30,000", "301", "40,528", "22,528")
 

@@ -183,7 +183,7 @@ window.addEventListener("load", () => {
 
 
 def test_filter_and_links_work_without_scripts(tmp_path: Path) -> None:
-    """The report has no script of its own; the test's script only clicks elements."""
+    """The report itself has no script; the test's script only clicks elements."""
     words = {"A": "PASS", "B": "FAIL", "C": "MARGINAL", "D": "NOT APPLICABLE", "E": "BLOCKED"}
     judged = [
         line

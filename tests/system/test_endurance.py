@@ -18,7 +18,7 @@ def test_boards_of_one_server_leave_nothing_behind() -> None:
     totals = endure(3, 6, seed=4, workers=2)
     assert totals.problems == []
     assert totals.rounds == 6
-    assert sum(totals.acted.values()) == 6  # the faults that act with this seed
+    assert sum(totals.acted.values()) == 6  # with this seed, the fault of every round acts
 
 
 @pytest.mark.skipif(not BUILD.is_file(), reason="the firmware's host build is missing: make native")

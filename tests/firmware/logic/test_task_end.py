@@ -27,9 +27,8 @@ def test_the_wait_ends_when_the_memory_is_free(board: Board, case: str) -> None:
 def test_the_wait_times_out_when_no_idle_task_runs(board: Board) -> None:
     result = board.run("task_keeps_the_processor")
     assert_checks_hold(result)
-    assert (
-        49 <= result.value("TASKS waited_ms") <= 60
-    )  # up to one tick less, because the first was already in progress
+    # Up to one tick less, because the first was already in progress.
+    assert 49 <= result.value("TASKS waited_ms") <= 60
 
 
 PINNING = re.compile(r"\b(?:xTaskCreatePinnedToCore|xTaskCreateStaticPinnedToCore|audio_worker_start)(?=\()")

@@ -85,7 +85,7 @@ def _create(folder: Path) -> None:
 @pytest.mark.parametrize("change", [_change, _delete, _stage, _create])
 def test_every_kind_of_change_makes_a_tree_dirty(checkout: Path, change: Callable[[Path], None]) -> None:
     if change is _delete:
-        # A change outside of firmware/, which must not count.
+        # A change outside of firmware/.
         git(checkout, "rm", "-q", "--cached", "notes.txt")
     change(checkout / "firmware")
     tree = read_tree(checkout / "firmware")

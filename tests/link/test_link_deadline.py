@@ -92,7 +92,7 @@ def test_unreadable_board_clock_falls_back_to_host_time(host: Host) -> None:
 
 
 def test_reply_of_a_slow_emulator_comes_in_time() -> None:
-    """The reply comes long after the command's budget by the host's clock, but within it by the board's."""
+    """The reply comes after the command's budget by the host's clock, but within it by the board's."""
     board_s = 0.0
     late = threading.Event()
 

@@ -82,7 +82,7 @@ def damaged(draw: st.DrawFn) -> tuple[list[tuple[int, bytes]], set[int]]:
             lines.insert(at, (number, text))
         elif what == "garble" and text:
             place = draw(st.integers(0, len(text) - 1))
-            # A digit may change so that the KB stay the same: then the box is valid, and the damage is not detectable.
+            # If a changed digit leaves the figure in KB the same, the box is valid and the damage is not detectable.
             new = bytes([draw(st.integers(0, 255).filter(lambda value: value not in b"\n 0123456789+-"))])
             lines[at] = (number, text[:place] + new + text[place + 1 :])
         elif what == "join" and at + 1 < len(lines):

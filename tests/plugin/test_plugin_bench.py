@@ -50,7 +50,7 @@ def test_a_board_of_the_bench_is_used_and_named(suite: Suite) -> None:
 
 def test_the_environment_names_the_bench(suite: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOTPIN_BENCH", "bench.toml")
-    # Esptool's variable must not matter: the bench overrides it.
+    # The bench must override esptool's variable.
     monkeypatch.setenv("ESPPORT", "rfc2217://127.0.0.1:2")
     assert suite.run(PASSES).ret == 0
     assert "--bench bench.toml --board-name cam-1" in only_verdict(suite)["reproduce"]

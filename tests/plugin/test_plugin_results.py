@@ -326,7 +326,7 @@ def test_noise_on_the_line_is_noted(suite: Suite) -> None:
     assert {name: noise[name] for name in ("damaged", "lost", "repeated", "garbled")} == {
         "damaged": 1,
         "lost": 1,
-        "repeated": 2,  # after the lost record, the client requests the reply again until it gives up
+        "repeated": 2,  # the reply arrives twice more, because the lost record could have belonged to it
         "garbled": 1,
     }
     suite.validate()

@@ -15,7 +15,7 @@ if "hotpin_hil.pytest_plugin.plugin" not in sys.modules or find_spec("pytest_emb
 
 pytest_plugins = [
     "fixtures.console",
-    "fixtures.agreement",  # before conservation, so that its check runs first
+    "fixtures.agreement",  # listed before conservation, so that its check runs first
     "fixtures.conservation",
     "fixtures.measure",
     "fixtures.board",

@@ -310,13 +310,14 @@ HOLES = 30
 def test_placement_is_the_allocators_although_memory_has_many_holes(
     device: Device, heaps: Heaps, measure: Measure, memory: Memory
 ) -> None:
-    """Makes many small holes before the large free blocks, which memory_manager_place() must not leave out."""
+    """Makes many small holes before the large free blocks. memory_manager_place() must still take the large blocks into
+    account."""
     heaps.split(memory, block=KB, count=2 * HOLES)
     large = max(heap.largest for heap in heaps.regions(memory)) // 5
     released = []
     for _ in range(2):
         released.append(heaps.hold(memory, large))
-        heaps.hold(memory, SMALL)  # keeps the large blocks apart
+        heaps.hold(memory, SMALL)  # so that the large blocks cannot merge when they are freed
     for identifier in released:
         heaps.release(identifier)
     rest = max(heap.largest for heap in heaps.regions(memory)) * 15 // 16
@@ -350,7 +351,7 @@ def hold_in_order(heaps: Heaps, memory: Memory, sizes: Sequence[int]) -> int:
 
 
 def calls_of(device: Device, kind: str) -> list[dict[str, Any]]:
-    """Recorded calls to the `warning` callbacks or of the `recovered` callbacks."""
+    """Recorded calls to the callbacks of this kind: `warning` or `recovered`."""
     return [call for call in device.callbacks()["calls"] if call["kind"] == kind]
 
 

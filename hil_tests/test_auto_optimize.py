@@ -1,6 +1,6 @@
 """Critical fragmentation makes the board run its reclaimers and restart its drivers, if nothing uses them.
 
-To fragment memory, the tests make the firmware allocate blocks between blocks of the test, and release the latter.
+To fragment memory, the tests make the firmware allocate between blocks that they hold, and then release their own.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def critical(device: Device) -> None:
 
 
 def fragment_for_good(device: Device, heaps: Heaps) -> int:
-    """Fragment DMA memory by blocks of the test, which no restart moves; returns the id to release."""
+    """Fragment DMA memory with blocks of the test, which no driver restart can move; returns the id to release."""
     critical(device)
     blocks = heaps.split(DMA, block=KB, count=80)
     percent = heaps.fragmentation(DMA)
@@ -69,10 +69,10 @@ def fragment_for_good(device: Device, heaps: Heaps) -> int:
 
 
 def place_in_the_middle(device: Device, heaps: Heaps, allocate: Callable[[], object]) -> int:
-    """Fragment DMA memory by a block that `allocate` makes the firmware allocate; returns the percentage.
+    """Fragment DMA memory with a block that `allocate` makes the firmware allocate; returns the percentage.
 
-    The test fills all holes, the largest first, so that it fills the holes of any memory map. Then it releases the
-    block in the largest hole and fills a third of that hole.
+    Fills all holes, the largest first, which works on any memory map. Then it releases the block in the largest hole
+    and fills a third of that hole, so that the firmware's block comes after that third.
     """
     found = [-size for heap in device.blocks(DMA.caps) for size in heap.blocks if -size >= HOLE_MIN]
     largest, *others = (size * 15 // 16 for size in sorted(found, reverse=True))
@@ -86,7 +86,7 @@ def place_in_the_middle(device: Device, heaps: Heaps, allocate: Callable[[], obj
 
 
 def fragment_by_a_reclaimer(device: Device, heaps: Heaps) -> None:
-    """Fragment DMA memory by a block that a reclaimer frees."""
+    """Fragment DMA memory with a block that a reclaimer frees."""
     critical(device)
     percent = place_in_the_middle(
         device, heaps, lambda: device.reclaimers(DMA.caps, add="cache", size=BLOCK, start="request")
@@ -95,13 +95,13 @@ def fragment_by_a_reclaimer(device: Device, heaps: Heaps) -> None:
 
 
 def split_by_the_camera(device: Device, heaps: Heaps, modes: Modes) -> int:
-    """Fragment DMA memory by the camera's block; returns the percentage."""
+    """Fragment DMA memory with the camera's block; returns the percentage."""
     modes.to(VOICE)
     return place_in_the_middle(device, heaps, lambda: modes.to(CAMERA))
 
 
 def split_by_voice(_device: Device, heaps: Heaps, modes: Modes) -> int:
-    """Fragment DMA memory by the blocks of voice mode; returns the percentage."""
+    """Fragment DMA memory with the blocks of voice mode; returns the percentage."""
     modes.to(CAMERA)
     pieces = heaps.split(DMA, block=PIECE, count=PIECES)
     modes.to(VOICE)
@@ -110,7 +110,7 @@ def split_by_voice(_device: Device, heaps: Heaps, modes: Modes) -> int:
 
 
 def split_by_drivers(device: Device, heaps: Heaps, modes: Modes) -> tuple[str, int]:
-    """Fragment DMA memory by the blocks of a mode and make that critical; returns the mode and the percentage.
+    """Fragment DMA memory with a mode's blocks and make that percentage critical; returns the mode and the percentage.
 
     The memory map decides which mode's blocks can do so: the allocator takes the first heap with room, and these blocks
     may fill that heap almost completely.
@@ -348,7 +348,7 @@ def test_optimisation_reports_its_cost(
     state = device.auto_optimize(True)
     variables = static_bytes(Path(dut.app.elf_file), "memory_optimize.c", "optimize_logic.c")
     measure("static bytes, as reported", state.bytes_static, "B", exact=variables, source="the ELF's symbols")
-    if board.is_real_chip:  # elsewhere the time depends on the host
+    if board.is_real_chip:  # on other boards the time depends on the host
         monitor.start(INTERVAL_MS)
         monitor.complete_checks(3)
         longest = device.auto_optimize(False).check_us

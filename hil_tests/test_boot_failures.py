@@ -84,7 +84,7 @@ def test_each_allocation_of_the_start_fails(dut: Any, device: Device, measure: M
 
 @pytest.mark.requirement("BOOT-02")
 def test_start_that_cannot_be_counted_has_no_number(device: Device, measure: Measure) -> None:
-    """Makes the storing of the boot count fail: this boot must report 0, because no two boots may have the same number.
+    """Makes storing the boot count fail: this boot must report 0, because no two boots may have the same number.
     The next boot must be counted again."""
     before = device.info().boot_count
     device.fail_call("nvs_set_u32", boot=True)

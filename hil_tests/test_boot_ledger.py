@@ -1,7 +1,7 @@
 """Ledger of the firmware's own allocations, which explains the memory used at "System Boot".
 
 `boot_ledger.toml` lists every block that the firmware allocates from the start of app_main to "System Boot". On the
-virtual board the profile gives the figures before app_main to the byte, so the firmware's figures must equal them
+virtual board the board profile states the memory before app_main to the byte, so the firmware's figures must equal it
 minus the ledger, to the byte. Other boards use the firmware's own reading at the start of app_main instead.
 """
 
@@ -34,7 +34,7 @@ UNLISTED_MAX_B = 512
 def test_system_boot_figures_are_explained_by_the_ledger(
     dut: Any, device: Device, board: BoardInUse, measure: Measure
 ) -> None:
-    erase_nvs(dut)  # NVS's index grows with the partition's contents
+    erase_nvs(dut)  # an empty partition, because NVS's index grows with its contents
     start_over(dut, device)
     stats = device.wait_box("System Boot", since=boot_start(device)).stats
     start = board.profile_of_own()
@@ -63,7 +63,7 @@ def test_system_boot_figures_are_explained_by_the_ledger(
 def measure_delta(
     device: Device, board: BoardInUse, explained: profile.Explanation, measure: Measure
 ) -> None:
-    """Check that the baseline is taken after the init's own allocations and before the monitor's task."""
+    """Check that the baseline is taken after init's own allocations and before the monitor's task is created."""
     (logged,) = device.events("mem.sample", since=boot_start(device), where=context_is("System Boot"))
     monitor = sum(block.cost for block in explained.placed if block.what.startswith("monitor task"))
     slack = 0 if board.memory_is_exact else DELTA_SLACK_B

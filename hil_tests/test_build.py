@@ -69,7 +69,7 @@ def test_release_image_has_the_expected_options(board: BoardInUse, measure: Meas
 @pytest.mark.parametrize("image", [WITH_CONSOLE, RELEASE])
 def test_call_chains_fit_into_the_stacks(board: BoardInUse, measure: Measure, image: str) -> None:
     """Compares the deepest call chain of each task, from the compiler's call graphs, with its stack. The host's frames
-    are larger than the chip's.
+    are larger than the chip's, so a chain that fits here also fits on the chip.
 
     The release image's monitor must not reach a function that formats text: its stack is too small for that.
     """

@@ -71,7 +71,7 @@ def texts(calls: list[dict[str, Any]], thresholds: dict[str, int]) -> str:
 def test_every_callback_is_called_for_every_level_of_one_check(device: Device, measure: Measure) -> None:
     """Makes all memory types and the fragmentation enter the warning level, then the critical level, and leave both,
     each in one check. Every check must call all callbacks for each of them."""
-    device.monitor(start=SLOW_MS)  # no sample is taken in that time, but the monitor's task exists throughout
+    device.monitor(start=SLOW_MS)  # the interval is too long for a sample, but the monitor's task exists
     device.thresholds(**only())
     low = {**crossed(device, "warning", 12 * KB), "fragmentation_warning": 0}
     critical = {**crossed(device, "critical", 8 * KB), "fragmentation_critical": 0}

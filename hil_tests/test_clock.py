@@ -100,7 +100,7 @@ def test_playback_may_pause_for_data_at_any_time(
         device.tts_write(stream[at : at + WRITE_BYTES])
     with host_pace(SLOW):
         device.tts_play()
-        clock.jump(STALL_MS)  # while there is data
+        clock.jump(STALL_MS)  # while data is still buffered, so it must not count towards the timeout
         played_ms = clock.now_ms() + first * 1000 // (2 * RATE_HZ) + 100
         poll(clock.now_ms, lambda now: now > played_ms, "the end of the first part")
         with host_pace():

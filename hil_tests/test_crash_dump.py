@@ -37,7 +37,7 @@ ReadStory = Callable[[], MemoryStory]
 
 @pytest.fixture
 def read(dut: Any, device: Device, tmp_path: Path, measure: Measure) -> ReadStory:
-    """Reads the story in the core dump of the last crash, after checking the dump."""
+    """A function that checks the core dump of the last crash and returns the memory story in it."""
 
     def read_it() -> MemoryStory:
         content = read_partition(dut, device, tmp_path, data_partition("coredump"))

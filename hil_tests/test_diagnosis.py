@@ -27,7 +27,8 @@ PIECE = 3 * KB
 
 
 def sample_before(device: Device, moment_ms: int) -> Event:
-    """The last statistics before a board time. All pending log output must be written before the call."""
+    """The last statistics before this time on the board's clock. Call it when all pending log output has been
+    written."""
     samples = device.events("mem.sample", since=Cursor())
     earlier = [event for event in samples if event.data["timestamp_ms"] <= moment_ms]
     assert earlier, f"no statistics were recorded before {moment_ms} ms"
@@ -50,7 +51,7 @@ def test_no_mem_names_the_missing_block_the_memory_before_it_and_who_holds_it(
     healthy = heaps.free(DMA.caps)
     heaps.leave(DMA, DMA.reachable(80 * KB))
     heaps.split(DMA, block=PIECE)
-    while heaps.can_hold(DMA, I2S_BLOCK):  # the rest of a heap may be merged with its last piece
+    while heaps.can_hold(DMA, I2S_BLOCK):  # the rest of a heap may have merged with its last free piece
         heaps.hold(DMA, I2S_BLOCK)
     taken = healthy - heaps.free(DMA.caps)
     regions = heaps.regions(DMA)
@@ -110,8 +111,8 @@ def test_no_mem_names_the_missing_block_the_memory_before_it_and_who_holds_it(
 def test_no_mem_of_a_driver_shows_in_ledger_and_failed_allocation(
     device: Device, heaps: Heaps, modes: Modes, measure: Measure
 ) -> None:
-    """Makes an allocation inside a driver fail, after all checks: the board must report its size, the step, and the
-    memory."""
+    """Makes an allocation inside a driver fail, although the admission found enough memory: the board must report its
+    size, the step, and the memory."""
     modes.warm_up()
     before = heaps.free(INTERNAL.caps)
     device.fail("DMA", nth=3)
@@ -181,8 +182,7 @@ def most_scattered(before: list[HeapState], after: list[HeapState]) -> int:
 
 @dataclass(frozen=True)
 class Split:
-    """A way to split memory in one mode: the bytes to leave free first, so that the split is visible, and the
-    blocks."""
+    """A way to split memory in one mode. `leave`: bytes to leave free first, so that the split is visible."""
 
     mode: str
     memory: Memory
@@ -269,9 +269,9 @@ BLOCK = 6 * KB
 
 
 def hold_row(heaps: Heaps, memory: Memory) -> tuple[list[int], list[int]]:
-    """Hold a row of adjacent blocks in one heap, before a free block larger than half of them.
+    """Hold a row of adjacent blocks in one heap, followed by a free block that is larger than half of the row.
 
-    Returns: The row, and the other blocks that were allocated until the allocator reached such a place.
+    Returns: The row, and the blocks that had to be held before the allocator reached such a place.
     """
     passed: list[int] = []
     row: list[int] = []
@@ -347,7 +347,7 @@ driver's block may also take the remainder of its hole, which looks like noise."
 
 
 def run_cycles(device: Device, modes: Modes, memory: Memory, series: Series) -> Leak:
-    """Verdict on free memory in camera mode over CYCLES cycles."""
+    """Run CYCLES cycles and return the leak verdict on free memory in camera mode."""
     free = []
     for _ in range(CYCLES):
         modes.cycle()
@@ -394,8 +394,8 @@ def test_planted_leak_of_16_bytes_per_cycle_is_found_and_its_size_estimated(
 def test_planted_leak_adds_to_no_other_hold(
     device: Device, heaps: Heaps, monitor: Monitor, measure: Measure
 ) -> None:
-    """Releases the blocks leaked so far, so that the test's next hold gets their id. The leak must continue in a hold
-    with another id."""
+    """Releases the blocks leaked so far, and holds a block, which gets the leak's former id. The leak must continue
+    under another id."""
     before = device.resources().holds
     monitor.start()
     device.leak(PSRAM.caps, bytes=PLANTED, every="sample")

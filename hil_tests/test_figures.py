@@ -1,6 +1,6 @@
 """Every reported figure changes by exactly the size of a block that the test holds.
 
-This detects a constant, or a figure of another memory type. The size of the block comes from a heap walk.
+This detects a figure that is constant or belongs to another memory type. The size of the block comes from a heap walk.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def test_deltas_follow_held_blocks(device: Device, heaps: Heaps, measure: Measur
 
 
 def against_baseline(device: Device, since: Cursor, mode: str) -> dict[str, int]:
-    """The figures of the line that compares a mode with its first entry."""
+    """The figures of the log line that compares a mode with its baseline."""
     pattern = rf"{mode} mode against its baseline: internal ([+-]\d+), PSRAM ([+-]\d+) bytes"
     line = device.wait_line(pattern, since=since)
     found = re.search(pattern, line.text)
@@ -168,7 +168,8 @@ PSRAM_BLOCK, PSRAM_LIMIT = 32_768, 65_544
 
 @pytest.mark.requirement("BOOT-01")
 def test_modelled_network_takes_what_it_says(device: Device, measure: Measure) -> None:
-    """Compares the log line and the heap with the blocks that fill the configured memory, each with its header."""
+    """Computes the blocks, with their headers, that the modelled network must allocate to take its configured memory.
+    The log line and the heap must match."""
     fixed = sum(size + BLOCK_OVERHEAD for size in NETWORK_BLOCKS)
     small = (INTERNAL_LIMIT - fixed) // (SMALL_BLOCK + BLOCK_OVERHEAD)
     in_psram = PSRAM_LIMIT // (PSRAM_BLOCK + BLOCK_OVERHEAD)

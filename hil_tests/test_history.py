@@ -171,8 +171,8 @@ def test_critical_warning_writes_a_row_with_its_counts(
 def test_each_critical_level_writes_a_row(
     history: Device, heaps: Heaps, monitor: Monitor, measure: Measure, level: str
 ) -> None:
-    """Sets the thresholds so that the present memory has reached only this level: first the warning level, which must
-    write no row, then the critical level, which must write one."""
+    """Sets the thresholds so that the current memory first reaches only the warning level, which must write no row, and
+    then the critical level, which must write one."""
     heaps.split(PSRAM, block=64 * KB)
     reached, beyond = (1, 100) if level == "fragmentation" else (heaps.free(TOTAL_CAPS) + KB, 0)
     history.thresholds(**only())
@@ -194,7 +194,8 @@ def test_failed_write_is_reported_and_hinders_no_later_one(history: Device, meas
     the next write must succeed. The history is paused, so no sample writes a row."""
     full = "ESP_ERR_NVS_NOT_ENOUGH_SPACE"
     for written_before in range(2):
-        calls = 1 + written_before  # with rows in flash, the first failure starts a new history
+        # With rows in flash, the first failure makes the firmware start a new history and write again.
+        calls = 1 + written_before
         history.fail_call("nvs_commit", count=calls)
         with pytest.raises(DeviceError) as refused:
             history.flash_history(last=0, write=1)

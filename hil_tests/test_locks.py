@@ -1,4 +1,5 @@
-"""A lock is held too long: each request ends with its error, monitoring continues, and the board recovers."""
+"""While a lock is held too long, each request must end with its error and monitoring must continue; then the board
+recovers."""
 
 from __future__ import annotations
 

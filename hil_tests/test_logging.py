@@ -167,8 +167,8 @@ def first_box(device: Device, context: str, since: Cursor) -> Box | None:
 def test_hidden_boxes_stay_hidden_and_later_ones_are_written(
     device: Device, monitor: Monitor, measure: Measure
 ) -> None:
-    """Hides the boxes by a typed command, twice. Boxes logged before the harness's next request must stay hidden, later
-    ones must be written. Monitoring must continue, and it must be possible to stop it."""
+    """Hides the boxes with a typed command, twice. Boxes logged before the harness's next request must stay hidden,
+    later ones must be written. Monitoring must continue, and it must be possible to stop it."""
     monitor.start()
     start = device.mark()
     for line in (b"log.quiet what=boxes", b"log.quiet what=boxes", b"mem.log context=Hidden"):
@@ -240,7 +240,7 @@ def test_log_right_after_an_allocation_has_its_bytes(
 ) -> None:
     """Sends a log, an allocation and another log in one write, so that only a few ms lie between the two logs. They
     must differ by the block."""
-    monitor.start(LONG_MS)  # without the monitor, each log would start a task
+    monitor.start(LONG_MS)  # without the monitor, each log would create a task, which takes memory
     start = device.mark()
     for round_ in range(ROUNDS):
         before, after = f"Round {round_}", f"Allocated in round {round_}"

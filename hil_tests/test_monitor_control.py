@@ -26,7 +26,8 @@ SOURCE = "requirement API-05"
 def test_hundred_starts_changes_and_stops_leave_nothing_behind(
     device: Device, heaps: Heaps, monitor: Monitor, measure: Measure
 ) -> None:
-    """Compares direct readings of memory, heap blocks and tasks, before and after, with monitoring off."""
+    """Compares direct readings of memory, heap blocks and tasks before and after 100 rounds, each time with monitoring
+    off."""
 
     def read_all() -> dict[str, int]:
         monitor.stop()

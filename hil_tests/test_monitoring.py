@@ -60,7 +60,7 @@ def test_samples_every_fifteen_seconds_of_board_time(
             requirement="MON-01",
         )
     device.wait_box("Periodic", since=start)
-    monitor.samples(1, budget_s=INTERVAL_BUDGET_S)  # flushes the last earlier box
+    monitor.samples(1, budget_s=INTERVAL_BUDGET_S)  # by then all earlier boxes have been written
     boxed = [box.stats.internal_free for box in device.boxes(start, "Periodic")]
     for sample in samples:
         measure(
@@ -132,8 +132,8 @@ def test_minimum_ever_is_the_lowest_value(
     """Holds and releases a large block: the minimum must keep this low, even after the allocator's own minimum is
     reset.
 
-    The allocator adds up the minima of the heaps, so its figure may be below the lowest sum. Each sample resets it, so
-    no sample may come between two readings.
+    The allocator adds up the minima of the heaps, so its minimum may be below the lowest total. Each sample resets the
+    allocator's minimum, so no sample may be taken between the two readings.
     """
     monitor.stop()
     untouched = device.stats().total_minimum_free

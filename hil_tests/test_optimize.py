@@ -78,8 +78,8 @@ def test_advice_matches_the_pressure(
 def test_audio_restart_is_advised_from_40_percent_of_dma_fragmentation(
     device: Device, heaps: Heaps, monitor: Monitor, measure: Measure
 ) -> None:
-    """Makes many small holes, then allocates from the large blocks: down to the first level at once, then past both
-    levels in steps of less than a percent.
+    """Makes many small holes, then allocates from the large blocks, which raises the fragmentation: at once to just
+    below the first level, then past both levels in steps of less than a percent.
 
     On the ESP32, DMA-capable and byte-accessible internal memory are the same heaps, so both have the same
     fragmentation.

@@ -102,7 +102,7 @@ def test_blocks_of_any_size_are_aligned_and_apart(
 @pytest.mark.parametrize("heap", [False, True], ids=["refuses", "falls-back"])
 def test_wrong_frees_are_caught(device: Device, monitor: Monitor, measure: Measure, heap: bool) -> None:
     """Frees a block twice, and frees stale, inner, foreign and NULL pointers: each call must be refused and counted. A
-    pool with a fallback must distinguish its heap blocks from foreign pointers, also while they are in use."""
+    foreign pointer must also be refused while blocks are in use, even if the pool took one of them from the heap."""
     monitor.stop()
     device.pools(create=POOL, block=BLOCK, count=2, caps=PSRAM.caps, heap=heap)
     for number, (how, err) in enumerate(

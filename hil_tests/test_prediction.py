@@ -41,7 +41,7 @@ CHIP_MAX_US = 20_000
 
 @dataclass(frozen=True)
 class Planted:
-    """A fall that the test plants."""
+    """A steady loss of memory that the test causes with `heap.leak`."""
 
     memory: Memory
     size: int
@@ -83,7 +83,7 @@ def test_fall_is_announced_in_time_and_the_warning_comes_in_the_interval(
 ) -> None:
     memory, size = planted.memory, planted.size
     monitor.stop()
-    level = 300 * KB if memory is PSRAM else 60 * KB  # or half of the free memory, on a map with less
+    level = 300 * KB if memory is PSRAM else 60 * KB  # on a small memory map: half of the free memory
     warning = memory.reachable(min(level, heaps.free(memory.caps) // 2))
     heaps.leave(memory, warning + WINDOWS_TO_WARNING * size)
     device.thresholds(**limits(memory, warning))
@@ -298,8 +298,8 @@ def test_fall_in_one_mode_is_found_though_the_modes_alternate(
 def test_prediction_stays_within_its_cost(
     dut: Any, device: Device, monitor: Monitor, measure: Measure, board: BoardInUse
 ) -> None:
-    """Checks the static memory by the ELF file's symbols and, on a real chip, the CPU time of a window while memory
-    falls."""
+    """Compares the reported static memory with the ELF file's symbols. While memory falls, the CPU time of a window
+    must stay below its limit on a real chip."""
     monitor.stop()
     device.leak(PSRAM.caps, bytes=KB, every="sample")
     monitor.start(INTERVAL_MS)
@@ -312,7 +312,7 @@ def test_prediction_stays_within_its_cost(
     )
     budget = COST_MAX if board.runs_chip_code else COST_MAX + HOST_MORE
     measure("static bytes", variables, "B", max=budget, source="firmware/README.md, Memory budget")
-    if board.is_real_chip:  # elsewhere the time depends on the host
+    if board.is_real_chip:  # on other boards the time depends on the host
         measure(
             "longest time of a window",
             cost.cpu_us_max,

@@ -35,7 +35,7 @@ def qemu_extra_args(qemu_extra_args: str | None) -> str | None:
 
 
 class Pressure:
-    """Makes PSRAM critical, and ends that."""
+    """Makes PSRAM critical by filling it, and releases it again."""
 
     def __init__(self, device: Device, heaps: Heaps, monitor: Monitor) -> None:
         self._device, self._heaps, self._monitor = device, heaps, monitor

@@ -209,8 +209,8 @@ MORE_BLOCKS = 2_000
 
 @pytest.mark.requirement("FUT-04")
 def test_blocks_beyond_the_table_are_counted(device: Device, heaps: Heaps, measure: Measure) -> None:
-    """Holds more blocks than the table has slots. Their bytes and their number must stay correct, without their sites;
-    after they are freed, no block may count as without a slot."""
+    """Holds more blocks than the table has slots. The sums of bytes and blocks must stay correct, although some blocks
+    have no site. After they are freed, no block may still count as one without a slot."""
     split = heaps.split(PSRAM, block=64, count=MORE_BLOCKS)
     profile = measure_sum(device, measure, "table full")
     measure("blocks that found no slot", profile.loss.lost_blocks, min=1, source="the table is full")
@@ -226,8 +226,8 @@ def test_blocks_beyond_the_table_are_counted(device: Device, heaps: Heaps, measu
 def test_sites_beyond_the_table_count_together(
     device: Device, heaps: Heaps, profiler: Profiler, measure: Measure, memory: Memory
 ) -> None:
-    """Fills the table of sites. One row per memory type must count the further allocations, also those since a mark
-    that was set after the first of them."""
+    """Fills the table of sites. One row per memory type must count all further allocations; since a mark, only those
+    after the mark."""
     device.profile_fill()
     heaps.hold(memory, HOLD)
     profile = measure_sum(device, measure, "table full")

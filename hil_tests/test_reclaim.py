@@ -131,8 +131,8 @@ def test_stream_is_refused_only_if_reclaimers_do_not_help(
 def test_mode_is_admitted_with_the_memory_of_a_played_stream(
     device: Device, heaps: Heaps, modes: Modes, monitor: Monitor, measure: Measure
 ) -> None:
-    """Plays a stream in voice mode, which keeps 64 KB, and leaves too little for the frame buffer of 60 KB that camera
-    mode needs. The mode change must succeed with the memory of the stream; without a stream it must be refused."""
+    """Plays a stream in voice mode, which keeps 64 KB afterwards, and leaves too little PSRAM for camera mode's frame
+    buffer of 60 KB. The mode change must free the stream's memory and succeed; without a stream it must be refused."""
     monitor.stop()
     modes.to(VOICE)
     modes.play(tone(1_600))

@@ -72,7 +72,7 @@ def crash(dut: Any, device: Device, kind: str) -> None:
 
 
 def by_itself(device: Device) -> str:
-    """Wait for the board; returns whether a reset was enough or it must be flashed again."""
+    """Wait for the board; returns what brings it back: a reset, or flashing it again."""
     try:
         device.wait_ready(timeout_s=SILENCE_S)
     except NoReply:

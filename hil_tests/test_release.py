@@ -273,7 +273,8 @@ def share_of_console(what: str, static: int, stack: int) -> tuple[int, int, str]
 
 
 def measure_static_memory(kind: str, size: ImageSizes, start: Start, measure: Measure) -> None:
-    """Measure the start of the heap on the board against the build, and the static data before it."""
+    """Compare the start of the first heap on the board with the build, and the size of the static data with its
+    limit."""
     if size.first_heap is not None:
         measure(
             f"first heap of the image {size.image}: on the board - in the build",
@@ -309,7 +310,7 @@ def start_of(device: Device) -> Start:
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """The configuration of a build, by ESP-IDF's option names without CONFIG_."""
+    """A build's sdkconfig: option names without CONFIG_, and their values."""
     config: dict[str, Any] = json.loads((folder / "config" / "sdkconfig.json").read_text())
     return config
 

@@ -151,8 +151,8 @@ OVERLONG = 300
 def test_command_after_an_overlong_line_is_obeyed(
     device: Device, measure: Measure, host_pace: HostPace, start: bytes
 ) -> None:
-    """Types a command after an overlong line; it must be obeyed. A request is found by its checksum in any line, but a
-    typed command has none."""
+    """Types a command after an overlong line; the board must execute it. Unlike a request, which the board finds by its
+    checksum anywhere in a line, a typed command has no checksum."""
     line = start + b"A" * OVERLONG
     with host_pace():
         answers(device, line)

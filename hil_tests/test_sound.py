@@ -54,7 +54,7 @@ def tone(index: int) -> int:
 
 
 def phase_of(samples: list[int]) -> int:
-    """Position of the first sample in the tone."""
+    """Position in the microphone's tone at which these samples begin."""
     return next(index for index in range(TONE_PERIOD) if samples[:2] == [tone(index), tone(index + 1)])
 
 

@@ -66,7 +66,8 @@ def test_last_boot_is_found_if_its_count_is_unknown(device: Device, measure: Mea
 
 
 def test_damaged_snapshots_are_not_reported(device: Device, measure: Measure) -> None:
-    """Flips bits all over the memory and resets. Each snapshot reported afterwards must match the logged data."""
+    """Flips bits all over the snapshots' RTC memory and resets. Each snapshot reported afterwards must match the logged
+    data."""
     reported = 0
     for number in range(ROUNDS):
         info = device.info()
@@ -78,7 +79,7 @@ def test_damaged_snapshots_are_not_reported(device: Device, measure: Measure) ->
         if last.snapshots and last.boot_id == info.b:
             reported += len(last.snapshots)
         elif last.snapshots:
-            wrong = []  # of the boot before, whose snapshots the test does not know
+            wrong = []  # from the previous boot, whose snapshots the test does not know
         measure(
             f"round {number}: snapshots that nobody logged",
             len(wrong),

@@ -106,12 +106,12 @@ def measure_mode_works(device: Device, modes: Modes, measure: Measure, when: str
 
 
 def direct(device: Device) -> dict[str, int]:
-    """Free bytes of each memory from the allocator, by the names used in statistics."""
+    """Free bytes of each memory type, read from the allocator, by the field names of the statistics."""
     return {memory.free_field: device.probe(memory.caps).free for memory in MEMORIES}
 
 
 def free_of(stats: MemoryStats) -> dict[str, int]:
-    """Free bytes of each memory in a statistics record."""
+    """Free bytes of each memory type in a statistics record."""
     return {memory.free_field: getattr(stats, memory.free_field) for memory in MEMORIES}
 
 
@@ -124,14 +124,14 @@ LAST = "Nothing older is left"
 
 
 def flush_log(device: Device) -> None:
-    """Wait until all earlier log output is written; statistics are written in order."""
+    """Wait until all earlier statistics are written: they are written in order, so a box logged now is the last."""
     start = device.mark()
     device.log(LAST)
     device.wait_box(LAST, since=start)
 
 
 def measure_free(measure: Measure, what: str, said: dict[str, int], read: dict[str, int]) -> None:
-    """Measure free memory in statistics against a direct reading at the same time."""
+    """Compare the free memory in statistics with a direct reading at the same time."""
     for name, value in read.items():
         difference = said[name] - value
         measure(
@@ -191,8 +191,8 @@ def test_statistics_are_logged_at_boot(device: Device, measure: Measure) -> None
 def test_statistics_are_logged_at_every_occasion(
     device: Device, modes: Modes, monitor: Monitor, measure: Measure
 ) -> None:
-    """Brings about each occasion for a log: changes to both modes, a TTS allocation, a failed transition, a warning,
-    and a component's own context."""
+    """Triggers everything that logs statistics: changes to both modes, a TTS allocation, a failed transition, a
+    warning, and a component's own context."""
 
     def fail() -> None:
         device.fail(step="audio.start")
@@ -525,7 +525,7 @@ def test_failed_change_keeps_the_previous_mode(
     expected = [(None, None), (None, None), (step, None)]
     measure("step and block of the changes", str(named), exact=str(expected), source="PROTOCOL.md §3")
     refused = [entry for entry in device.ledger() if entry.step == step and not entry.undo]
-    for entry in refused:  # the admission has none
+    for entry in refused:  # the ledger has no entry for the admission
         measure(
             "memory gained in the refused step",
             entry.internal_after - entry.internal_before,
@@ -928,7 +928,7 @@ class Chain:
 
 
 def put_together(device: Device, since: Cursor) -> Chain:
-    """Find the reports of a crash since a mark, after the board has restarted."""
+    """Collect the reports of a crash since the mark. Call it after the board has restarted."""
     boot = device.wait_event("boot", since=since)
     panics = panics_of_the_boot(device, since)
     resets = device.channel.resets(since)

@@ -105,7 +105,7 @@ HOSTILE = "<script>alert(1)</script>\x1b]0;gone\x07\x00<img src=x onerror=alert(
 
 
 class Page(HTMLParser):
-    """Tags, attributes and targets of a page."""
+    """Collects the tags, attributes, links and ids of an HTML page."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -193,5 +193,5 @@ def test_page_never_overwrites_a_log(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert error.count("\n") == 1
     assert "would overwrite" in error
     assert log.read_bytes() == kept
-    for _ in range(2):  # a page may be overwritten by a page
+    for _ in range(2):  # an earlier page may be overwritten, but not a log
         assert main(["analyze", str(log), "--html", str(page)]) == 0

@@ -1,4 +1,4 @@
-"""Chips that do not boot, boot loops, and resets of all chips of the family."""
+"""Diagnoses of chips that do not boot and of boot loops, and reset reasons of every ESP32 chip."""
 
 from __future__ import annotations
 

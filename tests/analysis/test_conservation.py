@@ -56,7 +56,7 @@ def test_equal_readings_differ_in_nothing() -> None:
 
 @pytest.mark.parametrize("name", [name for name, value in REPLY.items() if type(value) in (int, str, bool)])
 def test_each_resource_is_compared(name: str) -> None:
-    """A field that is left out of the comparison would hide its leaks."""
+    """A leak would stay hidden in a field that is not compared."""
     value = getattr(BEFORE, name)
     other = not value if isinstance(value, bool) else value + (1 if isinstance(value, int) else "x")
     after = dataclasses.replace(BEFORE, **{name: other})

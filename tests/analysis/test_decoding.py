@@ -1,4 +1,4 @@
-"""Code addresses of a log, with and without an ELF."""
+"""Decodes the code addresses in a log, with and without an ELF file."""
 
 from __future__ import annotations
 

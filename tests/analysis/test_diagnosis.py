@@ -11,7 +11,7 @@ from tests.conftest import shared_data
 
 
 def diagnosed(log: bytes | str) -> dict[str, Diagnosis]:
-    """The diagnoses of a log, by name."""
+    """Analyses a log; returns its diagnoses by name."""
     found = diagnose(read_events(log.encode() if isinstance(log, str) else log))
     assert len({diagnosis.name for diagnosis in found}) == len(found)
     return {diagnosis.name: diagnosis for diagnosis in found}
@@ -191,7 +191,7 @@ def test_unfinished_transition_at_the_end_of_a_log_is_not_a_crash() -> None:
 
 
 def test_evidence_quotes_log_text_unescaped() -> None:
-    """Only the output functions escape text."""
+    """The analysis keeps control characters; only the output functions escape text."""
     hostile = "<script>alert(1)</script>\x1b]0;title\x07"
     found = diagnosed(BOOT + f"E (9000) TTS: Failed to allocate memory {hostile}\n")
     (diagnosis,) = found.values()

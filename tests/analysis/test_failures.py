@@ -1,4 +1,5 @@
-"""Failures of any ESP-IDF firmware: the analyser names the culprit, and reports nothing that is not in the log."""
+"""The analyser names the culprit of failures that any ESP-IDF firmware may have, and reports nothing that the log does
+not show."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Logs as people paste them into public bug reports. Each case has its own checks of the JSON result."""
+"""Analyses logs that people pasted into public bug reports. Each case checks its own parts of the JSON result."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CASES = sorted(path.name.removesuffix(".expect.txt") for path in FOLDER.glob("*.
 
 
 def result(path: Path) -> dict[str, Any] | None:
-    """The JSON result; None for a log that is refused."""
+    """The JSON result of a case's log; None if the log is refused."""
     try:
         analysis = analyze_file(str(path))
     except HilError:

@@ -49,8 +49,7 @@ def test_largest_block_of_an_untouched_heap_matches_the_recording(
 
 
 def test_one_block_fits_exactly_when_the_recorded_malloc_succeeded() -> None:
-    """The recordings have a malloc right after each query. Its result shows whether the largest block was large
-    enough."""
+    """In the recordings a malloc follows each query. Its result shows whether the largest block was large enough."""
     checked = refused = 0
     length = 0
     lines = [

@@ -1,4 +1,4 @@
-"""The leak verdict on series with a known, planted leak."""
+"""Tests the leak verdict on series without a leak and with a leak of known size."""
 
 from __future__ import annotations
 
@@ -57,12 +57,12 @@ def sawtooth(rng: random.Random, count: int) -> list[float]:
 
 
 def outliers(rng: random.Random, count: int) -> list[float]:
-    """Readings, a few of which are taken while another task holds memory."""
+    """Constant readings, except for a few that are taken while another task holds memory."""
     return [-800.0 if rng.random() < 0.05 else 0.0 for _ in range(count)]
 
 
 def dependent(rng: random.Random, count: int) -> list[float]:
-    """Readings that depend on the previous one."""
+    """Readings that each depend on the previous one (autocorrelated)."""
     values = [0.0]
     while len(values) < count:
         values.append(0.6 * values[-1] + rng.gauss(0, 30))
@@ -108,7 +108,8 @@ def test_slope_is_not_moved_by_outliers() -> None:
 
 
 def test_interval_covers_the_true_slope_at_its_confidence_level() -> None:
-    """Tested at 90 %, because a few hundred series then reveal a wrong width."""
+    """Uses 90 % instead of the verdict's level, because 400 series are then enough to reveal an interval of the wrong
+    width."""
     rng = random.Random(5)
     inside = 0
     for _ in range(400):
@@ -119,7 +120,7 @@ def test_interval_covers_the_true_slope_at_its_confidence_level() -> None:
 
 
 def test_tied_readings_narrow_the_interval() -> None:
-    """If the ties counted as 20 different readings, the upper bound would be 0.7."""
+    """With the formula for 20 different readings, the upper bound would be 0.7 instead of 0."""
     trend = theil_sen([0.0] * 18 + [8.0] * 2)
     assert (trend.slope, trend.low, trend.high) == (0.0, 0.0, 0.0)
 
@@ -143,7 +144,7 @@ def test_long_series_gets_the_same_verdict_in_bounded_time() -> None:
 
 
 def test_leak_is_found_while_a_block_fills_a_larger_hole() -> None:
-    """A block takes the whole hole if the remainder is smaller than the smallest block: up to 12 bytes more."""
+    """A leaked block takes up to 12 bytes more if it fills a hole whose remainder is too small to be a block."""
     free = [FREE - 20 * cycle - (12 if cycle >= 17 else 0) for cycle in range(30)]
     leak = find_leak(free)
     assert leak.verdict is LeakVerdict.LEAK
@@ -153,7 +154,7 @@ def test_leak_is_found_while_a_block_fills_a_larger_hole() -> None:
 @pytest.mark.parametrize("noise", CLEAN, ids=lambda noise: noise.__name__)
 @pytest.mark.parametrize("per_cycle", [3.0, 16.0, 44.0])
 def test_planted_leak_is_found_and_its_size_estimated(noise: Noise, per_cycle: float) -> None:
-    """One recorded log has a leak of 44 bytes per cycle. The smallest lost block costs 16 bytes."""
+    """44 B per cycle is the leak of one recorded log; 16 B is what the smallest block costs."""
     rng = random.Random(per_cycle)
     for _ in range(5):
         leak = find_leak(whole_words(add(noise(rng, CYCLES), leaking(per_cycle, CYCLES))))
@@ -174,7 +175,8 @@ def test_planted_leak_is_found_and_its_size_estimated(noise: Noise, per_cycle: f
     ],
 )
 def test_clean_series_is_not_called_a_leak_in_999_of_1000(noise: Noise, cycles: int, series: int) -> None:
-    """Applies to each kind of noise. (40 readings with the autocorrelation of `dependent` are too few.)"""
+    """Holds for each kind of noise. `dependent` is not tested with 40 cycles, which are too few for its
+    autocorrelation."""
     rng = random.Random(noise.__name__)
     verdicts = Counter(find_leak(whole_words(noise(rng, cycles))).verdict for _ in range(series))
     assert verdicts[LeakVerdict.LEAK] <= series // 1_000, verdicts
@@ -188,7 +190,8 @@ def test_flat_series_is_within_budget(noise: Noise) -> None:
 
 
 def found_of_stated(noise: Noise, cycles: int, series: int) -> tuple[float, int]:
-    """Median of the reported smallest detectable leak, and the rate at which a leak of that size is found."""
+    """The median of the smallest leaks that the verdicts call detectable, and how many of `series` leaks of that size
+    are found."""
     rng = random.Random(noise.__name__)
     stated = [find_leak(whole_words(noise(rng, cycles))).detectable for _ in range(51)]
     planted = sorted(stated)[25]
@@ -214,14 +217,14 @@ def test_leak_of_the_stated_minimum_is_found_in_a_short_series_too(noise: Noise)
 
 @pytest.mark.parametrize("noise", [constant, *AS_RECORDED], ids=lambda noise: noise.__name__)
 def test_stated_minimum_is_close_to_the_budget(noise: Noise) -> None:
-    """If the smallest detectable leak were large, the verdict would be useless: with a board's noise it must be close
-    to the budget."""
+    """A verdict that can only detect large leaks would be useless: with a board's noise, the smallest detectable leak
+    must be close to the budget."""
     leak = find_leak(whole_words(noise(random.Random(7), CYCLES)))
     assert leak.detectable <= 1.5 * BUDGET_PER_CYCLE
 
 
 def test_leak_of_varying_block_sizes_is_found_in_a_short_series() -> None:
-    """As on the virtual board: 20 bytes per cycle, sometimes 24, 28 or 32 when a block fills a hole."""
+    """The virtual board loses memory like this: 20 bytes per cycle, but 24, 28 or 32 when a block fills a hole."""
     changes = [24, 32, 24, *[20] * 6, 32, *[20] * 11, 28, *[20] * 7]
     free = [FREE - sum(changes[:number]) for number in range(len(changes) + 1)]
     leak = find_leak(free)

@@ -1,5 +1,5 @@
-"""A log that is still being written: state and news after each line, and at its end the same findings as for a finished
-log."""
+"""Follows a log that is still being written: checks state and news after each line, and at the end the same findings as
+for a finished log."""
 
 from __future__ import annotations
 
@@ -70,7 +70,8 @@ def test_state_does_not_depend_on_the_chunks() -> None:
 
 
 def test_a_panic_is_diagnosed_with_its_last_line() -> None:
-    """Also DIAG-04, although the diagnoser waits for it until the next boot has reported its reset."""
+    """DIAG-04 must also come at once, although the diagnoser normally waits until the next boot has reported its
+    reset."""
     board, log = Firmware(), LiveLog()
     figures = dict.fromkeys(("internal_largest", "dma_largest", "psram_free", "psram_largest"), 3_000_000)
     log.feed(APP + board.sample(SAMPLE_BEFORE, 3_000_000, **figures))

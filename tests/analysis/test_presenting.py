@@ -1,4 +1,5 @@
-"""Output of `hotpin-hil analyze` for one or several logs: gravity, excerpts, parts, comparison, exit status."""
+"""Checks what `hotpin-hil analyze` prints for one or several logs: gravity, excerpts, parts, comparison, exit
+status."""
 
 from __future__ import annotations
 
@@ -34,7 +35,7 @@ LOGS = {"quiet": QUIET, "warned": WARNED, "abort": ABORT, "memory": NO_MEMORY, "
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A folder with each of the logs, and two files that are not logs."""
+    """A folder with all of LOGS, and two files that are not logs."""
     (tmp_path / "deep").mkdir()
     for name, log in LOGS.items():
         (tmp_path / ("deep" if name == "leak" else "") / f"{name}.txt").write_text(log)
@@ -314,7 +315,7 @@ def test_fail_on_of_a_comparison_counts_only_new_diagnoses(
 
 
 def test_named_pipe_is_read_once(folder: Path) -> None:
-    """Opening a pipe a second time, after its writer has ended, would block."""
+    """If the command opened the pipe a second time, it would block, because the writer has ended."""
     pipe = folder / "pipe"
     os.mkfifo(pipe)
     script = f'cat abort.txt > pipe & "{sys.executable}" -m hotpin_hil analyze pipe'

@@ -1,4 +1,4 @@
-"""Rules for every C file of the repository beyond the layout that clang-format checks."""
+"""Checks every C file of the repository against rules that clang-format does not cover."""
 
 from __future__ import annotations
 

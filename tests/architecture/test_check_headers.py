@@ -167,7 +167,7 @@ def test_a_public_header_needs_public_requires(bench: Bench) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "expected"),
     [
-        ("%lu", "%u", "caller.c:9: format"),  # uint32_t is long on the chip
+        ("%lu", "%u", "caller.c:9: format"),  # on the chip, uint32_t is unsigned long
         ("radio_send(", "radio_transmit(", "radio_transmit"),
         (".length", ".width", "width"),
         ("CONFIG_RADIO_POWER", "CONFIG_RADIO_FORCE", "CONFIG_RADIO_FORCE"),
@@ -190,7 +190,7 @@ def test_use_that_contradicts_the_idf_headers_is_found(
             "CONFIG_SPEED_HIGH=y",
             "CONFIG_SPEED_HIGH=y\nCONFIG_SPEED_LOW=y",
             None,
-        ),  # the last option of a choice wins
+        ),  # if several options of a choice are set, the last wins
     ],
 )
 def test_sdkconfig_options_without_effect_are_found(

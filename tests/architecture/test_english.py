@@ -1,4 +1,4 @@
-"""Wording: the repository's text files do not contain phrases that sound like word-by-word translations."""
+"""Checks that the repository's text files contain no phrases that sound like word-by-word translations."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""Code that runs while the flash cache is off does not use flash.
+"""Checks that code that can run while the flash cache is off does not use flash.
 
 ESP-IDF keeps the heap's functions in IRAM so that they can be called while the cache is off. Code of this project that
 they call (the wrappers of the test console and of the allocation profile, the failed-allocation callback) must also be
-in IRAM, together with everything that it uses. The host builds have the same sections, so their object files show these
-references.
+in IRAM, together with everything that it uses. The host builds use the same section names, so the test reads these
+references from their object files.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ RTC = "rtc_coredump"
 # Symbols of ESP-IDF v5.4 and v5.5 that are in IRAM or ROM with this configuration, after the file that puts them there:
 ELSEWHERE_IN_IRAM = {
     "esp_log_timestamp",  # log/linker.lf
-    "xTaskGetCurrentTaskHandle",  # freertos/linker.lf, and its callees: all of FreeRTOS
+    "xTaskGetCurrentTaskHandle",  # freertos/linker.lf puts all of FreeRTOS into IRAM, so its callees are there as well
     "pcTaskGetName",  # freertos/linker.lf; called only while the flash cache is on
     "xPortInIsrContext",
     "esp_backtrace_get_start",  # esp_system/port/arch/xtensa: debug_helpers_asm.S (IRAM), IRAM_ATTR

@@ -1,4 +1,4 @@
-"""Allowed includes of the firmware's sources.
+"""Checks which headers and components the firmware's sources may use.
 
 Components do not include files of the host build, because the chip's build does not have them. The pure files listed
 here run on the host without ESP-IDF.
@@ -73,7 +73,7 @@ C_LIBRARY = {
 
 
 def sources(*patterns: str) -> list[Path]:
-    """Source files of the components, and of main and the examples' main."""
+    """Files that match the patterns, in the components, in main, and in the examples' main."""
     return sorted(path for folder in (COMPONENTS, *MAINS) for p in patterns for path in folder.rglob(p))
 
 
@@ -153,10 +153,10 @@ def test_files_compiled_alone_by_tests_are_listed_as_pure() -> None:
 
 
 def test_file_that_uses_a_config_option_includes_sdkconfig() -> None:
-    """A missing sdkconfig.h is not an error: the preprocessor treats every option as off."""
+    """Without sdkconfig.h the code still compiles, but the preprocessor treats every option as off."""
     for path in sources("*.c", "*.h"):
         text = without_comments(path.read_text(encoding="utf-8"))
-        if path.suffix == ".h":  # a macro in a header is expanded in the file that uses it
+        if path.suffix == ".h":  # macros do not count: they are expanded in the file that uses them
             text = re.sub(r"^[ \t]*#[ \t]*define(\\\n|[^\n])*", "", text, flags=re.M)
         uses = re.search(r"\bCONFIG_[A-Z]\w*", text)
         if uses:
@@ -181,7 +181,7 @@ def test_every_folder_in_components_is_a_component() -> None:
 
 
 def test_requirements_do_not_depend_on_the_configuration() -> None:
-    """ESP-IDF reads REQUIRES before the configuration exists: CONFIG_ options are all unset then."""
+    """ESP-IDF evaluates REQUIRES before the configuration exists, when no CONFIG_ option is set."""
     for script in sources("CMakeLists.txt"):
         text = re.sub(r"#[^\n]*", "", script.read_text(encoding="utf-8"))
         calls = re.findall(r"idf_component_register\(([^)]*)\)", text)

@@ -1,4 +1,5 @@
-"""Layers of firmware/native: a file calls only its own layer and the layers below, and no calls form a cycle.
+"""Checks the layers of firmware/native: a file calls only its own layer and the layers below, and no calls form a
+cycle.
 
 The test reads the symbols of the compiled objects, so it also sees calls through ESP-IDF's headers.
 """

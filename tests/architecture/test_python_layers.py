@@ -1,4 +1,4 @@
-"""Layers of hotpin_hil: allowed imports, no import cycles, unique class names, no overlong classes.
+"""Checks the layers of hotpin_hil: allowed imports, no import cycles, unique class names, no overlong classes.
 
 An import under `if TYPE_CHECKING:` or inside a function counts like any other: both are dependencies.
 """
@@ -63,7 +63,7 @@ def modules() -> dict[str, ast.Module]:
 
 
 def imported(name: str, tree: ast.Module) -> set[str]:
-    """The modules of the package that a module imports, at any depth."""
+    """The modules of the package that a module imports, anywhere in its code."""
     found = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -80,7 +80,7 @@ def imported(name: str, tree: ast.Module) -> set[str]:
 
 
 def wing(module: str) -> str:
-    """Top-level package of a module."""
+    """The subpackage of hotpin_hil that a module belongs to; the entry point belongs to "cli"."""
     first = module.split(".")[1]
     return "cli" if first == ENTRY_POINT else first
 
@@ -110,7 +110,7 @@ def test_a_layer_imports_only_those_below_it() -> None:
 
 
 def test_diagram_shows_the_imports() -> None:
-    """The diagram of docs/architecture.md: every edge is an import, and every import follows its edges."""
+    """Every edge of the diagram in docs/architecture.md is an import, and every import follows one edge or several."""
     text = (PROJECT_ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     diagram = re.findall(r"^```mermaid\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)[0]
     edges = set(re.findall(r"^  (\w+) --> (\w+)$", diagram, re.MULTILINE))
@@ -184,7 +184,7 @@ def test_every_module_is_in_a_wing() -> None:
 
 @pytest.mark.parametrize("folder", ["tests/model", "tests/mutation", "tests/system"])
 def test_tools_end_on_a_signal(folder: str) -> None:
-    """Each tool ends through `run_command`, so that SIGTERM leaves no process and no copy of the checkout."""
+    """A tool must run through `run_command`, so that it leaves no process and no copy of the checkout after SIGTERM."""
     tools = [
         path for path in (PROJECT_ROOT / folder).rglob("*.py") if '__name__ == "__main__"' in path.read_text()
     ]

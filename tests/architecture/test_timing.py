@@ -1,4 +1,5 @@
-"""No test fails because the machine is slow: every upper limit on a measured time leaves room for a busy machine."""
+"""Checks that every upper limit on a measured time leaves room for a busy machine, so that no test fails on a slow
+one."""
 
 from __future__ import annotations
 
@@ -23,7 +24,7 @@ def is_measured_time(node: ast.expr) -> bool:
 
 
 def tight_limits(source: str) -> Iterator[int]:
-    """Line numbers of assertions that some time is below a limit of less than ROOM_S."""
+    """Line numbers of assertions that limit a measured time to less than ROOM_S."""
     for node in ast.walk(ast.parse(source)):
         if not (isinstance(node, ast.Assert) and isinstance(node.test, ast.Compare)):
             continue

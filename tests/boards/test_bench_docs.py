@@ -1,4 +1,4 @@
-"""Examples in docs/bench.md and docs/ci.md work: files parse, and every command in them exists."""
+"""Checks the examples in docs/bench.md and docs/ci.md: the files must parse, and every command in them must exist."""
 
 from __future__ import annotations
 
@@ -177,7 +177,7 @@ def test_board_jobs_use_a_build_made_by_an_earlier_job() -> None:
 
 
 def test_every_supported_version_of_esp_idf_is_built() -> None:
-    """The README names the supported versions."""
+    """The pipeline must build exactly the versions that the README names as supported."""
     named = set(re.findall(r"ESP-IDF (v5\.\d) or (v5\.\d)", (PROJECT_ROOT / "README.md").read_text()).pop())
     built = GITHUB["jobs"]["firmware"]["strategy"]["matrix"]["idf"]
     assert {".".join(version.split(".")[:2]) for version in built} == named

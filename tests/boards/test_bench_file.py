@@ -1,4 +1,4 @@
-"""bench.toml: each error is reported in one line before any board is touched."""
+"""Reads bench.toml: each error must be reported in one line, before any board is touched."""
 
 from __future__ import annotations
 

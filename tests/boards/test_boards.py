@@ -1,4 +1,5 @@
-"""Board and build are checked before anything is touched, and evidence never claims another kind of board."""
+"""Checks of the board and the build come before anything is touched, and the results never name another kind of
+board."""
 
 from __future__ import annotations
 
@@ -133,7 +134,7 @@ def damage(path: Path, offset: int) -> None:
 
 
 def not_flashed(folder: Path, name: str) -> None:
-    """Names another file for this part, which is neither flashed nor present."""
+    """Changes flasher_args.json so that it names a file for this part that is not flashed and does not exist."""
     path = folder / "flasher_args.json"
     arguments = json.loads(path.read_text())
     arguments[name]["file"] = "elsewhere.bin"
@@ -253,7 +254,7 @@ def test_origin_is_read_from_the_image(tmp_path: Path) -> None:
     place = b"".join(field.ljust(size, b"\0") for field, size in zip(fields, (20, 44, 16, 44), strict=True))
     found = Origin(COMMIT, "abcdefabcdef", "e" * 40)
     assert find_origin(b"code" + place + b"more") == found
-    # A truncated image, and older firmware, which does not have this data.
+    # A truncated image and older firmware do not have all of this data.
     assert find_origin(b"code" + place[:-1]) == find_origin(b"") == Origin()
     folder = write_build(tmp_path, constants=place)
     assert read_build(folder, BoardKind.VIRTUAL).origin == found
@@ -261,9 +262,9 @@ def test_origin_is_read_from_the_image(tmp_path: Path) -> None:
 
 @pytest.fixture
 def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Path of the program that replaces `python -m hotpin_hil`."""
+    """Path at which a test writes the program that replaces `python -m hotpin_hil`."""
     program = tmp_path / "hotpin_hil.py"
-    monkeypatch.chdir(tmp_path)  # `python -m` looks there first
+    monkeypatch.chdir(tmp_path)  # `python -m` searches the working directory first
     return program
 
 
@@ -281,7 +282,7 @@ def test_virtual_board_ends_when_its_stdin_closes(stand_in: Path, tmp_path: Path
     board = BoardProcess.start(tmp_path / "board.log", tmp_path, ["--time-scale", "3"])
     assert (board.port, board.mac) == ("rfc2217://127.0.0.1:1", "24:0a:c4:00:00:01")
     board.check_alive()
-    # Ctrl-C reaches every process of the terminal's session, so the board needs its own.
+    # Ctrl-C in a terminal reaches every process of the session, so the board needs a separate session.
     assert int((tmp_path / "session").read_text()) != os.getsid(0)
     board.stop()
     assert (tmp_path / "ended").read_text() == "0"

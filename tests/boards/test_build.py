@@ -1,4 +1,4 @@
-"""Builds made for each kind of board, with fake build tools."""
+"""Tests `hotpin-hil build` for each kind of board, with fake build tools."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ LOG_ARGUMENTS = '#!/bin/sh\necho "$@" >> "$(dirname "$0")/log"\n'
 
 @pytest.fixture
 def tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Folder that is the only entry of PATH besides the shell's folders. Builds are also written there."""
+    """A folder for the fake tools: the only entry of PATH besides the shell's folders. Builds are written there as
+    well."""
     folder = tmp_path / "tools"
     folder.mkdir()
     monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")

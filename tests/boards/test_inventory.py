@@ -1,4 +1,4 @@
-"""`hotpin-hil boards` on virtual boards: queries, printed text, and boards in use, which must not be touched."""
+"""Runs `hotpin-hil boards` on virtual boards: what it queries and prints, and that it does not touch boards in use."""
 
 from __future__ import annotations
 
@@ -121,13 +121,13 @@ def test_psram_is_not_read_from_half_a_number(output: bytes) -> None:
     [(0x164020, 4 << 20), (0x204020, 64 << 20), (0, None), (0xFFFFFF, None)],
 )
 def test_flash_size_comes_from_the_flash_id(flash_id: int, size: int | None) -> None:
-    """0x000000 and 0xFFFFFF: a flash chip that does not answer leaves the data line low or high."""
+    """An id of 0 or 0xFFFFFF means that the flash chip does not answer: the data line stays low or high."""
     chip = SimpleNamespace(flash_id=lambda cache: flash_id, secure_download_mode=False)
     assert probing.flash_size(chip) == size
 
 
 def test_silent_flash_chip_is_a_bench_error() -> None:
-    """Without its id, the suite has no flash size to compare with the size that the firmware reports."""
+    """Without the flash id, the suite cannot check the flash size that the firmware reports."""
     chip = SimpleNamespace(
         connect=lambda: None,
         read_mac=lambda: bytes.fromhex("240ac4000001"),
@@ -159,7 +159,7 @@ def test_flashed_board_is_listed_with_all_its_facts(boards: Boards, build: Build
 
 
 def test_board_runs_its_firmware_after_the_probe(boards: Boards) -> None:
-    """The probe ends with a reset, not in download mode."""
+    """The probe must end with a reset, not leave the chip in download mode."""
     probe(url(boards, 0))
     with Console(url(boards, 0)) as console:
         console.send("still there?")
@@ -189,7 +189,7 @@ def test_port_without_a_server_is_a_port_error() -> None:
 
 
 def test_port_without_a_chip_is_not_a_board() -> None:
-    """A pseudo-terminal takes bytes and never answers."""
+    """A pseudo-terminal serves as the port: it takes bytes but never answers."""
     ours, theirs = pty.openpty()
     try:
         with pytest.raises(FlashError, match=r"no chip answers on /dev/pts/.*check cable and power"):
@@ -328,7 +328,7 @@ def test_stable_name_is_by_id_only_with_a_usb_serial_number(tmp_path: Path) -> N
 
 
 def test_a_busy_port_names_its_user() -> None:
-    """The search excludes its own process, so this process plays the user under another pid."""
+    """The search for the user leaves out its own process, so a child process with the same open port plays the user."""
     ours, theirs = pty.openpty()
     name = os.ttyname(theirs)
     held = open_port(name, 115200)

@@ -1,4 +1,4 @@
-"""Boards of a real labgrid: runs share its places, and a run or program that ends early keeps no place."""
+"""Runs on boards of a real labgrid: they share its places, and one that ends early must not keep a place."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def test_place_is_used_again_when_exporter_and_coordinator_are_back(project: Pro
     lab.stop_coordinator()
     run.go_on()
     run.wait_until(lambda: run.has_board(3), "board without a coordinator")
-    lab.exporters["shelf"].wait(PATIENCE_S)  # labgrid ends an exporter with its coordinator
+    lab.exporters["shelf"].wait(PATIENCE_S)  # labgrid's exporter ends when its coordinator does
     lab.start_coordinator()
     lab.start_exporter("shelf")
     assert lab.is_free(), "the coordinator still knows the user of the place"
@@ -146,7 +146,7 @@ def test_place_is_used_again_when_exporter_and_coordinator_are_back(project: Pro
 
 @pytest.fixture
 def real_lab(tmp_path: Path) -> Iterator[Lab]:
-    """A board with the firmware of this checkout at two places, of which one names another MAC."""
+    """A board with the firmware of this checkout at two places, one of which states a wrong MAC."""
     labgrid_programs()
     try:
         read_build(NATIVE_BUILD_DIR, BoardKind.VIRTUAL)

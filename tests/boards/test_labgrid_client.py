@@ -1,4 +1,4 @@
-"""Places of labgrid as boards, with a fake labgrid-client: the queue, problems of places, errors and versions."""
+"""Uses labgrid's places as boards, with a fake labgrid-client: the queue, faulty places, errors and versions."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeLabgrid:
 
 
 class Runs:
-    """Runs that use the fake; `told` is what they reported."""
+    """Runs that use the fake labgrid-client; `told` has the lines that they reported."""
 
     def __init__(self, fake: FakeLabgrid) -> None:
         self.fake = fake
@@ -103,7 +103,7 @@ def test_a_place_is_a_board(fake: FakeLabgrid, runs: Runs) -> None:
 
 
 def test_the_last_line_of_a_kind_counts() -> None:
-    """A comment of several lines comes first and may look like a field."""
+    """A place's comment may have several lines, comes before the fields, and may look like one."""
     (place,) = parse_places("Place 'a':\n  comment: x\n  acquired: nobody\n  acquired: desk/jo\n")
     assert place.acquired == "desk/jo"
 
@@ -267,7 +267,7 @@ def test_guard_of_a_killed_run_waits_for_its_workers(fake: FakeLabgrid, tmp_path
     with Lease(tmp_path, "a worker's") as lease:
         lease.add("port-worker")
         assert process.stdin is not None
-        process.stdin.close()  # as when the run is killed
+        process.stdin.close()  # this also happens if the run is killed
         assert fake.place("cam-1")["acquired"]
     assert process.wait(PATIENCE_S) == 0
     assert is_free(fake, "cam-1")
@@ -340,7 +340,7 @@ class Clock:
     now = 0.0
 
     def __call__(self) -> float:
-        self.now += 6  # each look takes time, so that every wait ends
+        self.now += 6  # time advances with each query, so that every wait ends
         return self.now
 
 

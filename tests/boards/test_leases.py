@@ -1,4 +1,4 @@
-"""A board belongs to one run at a time, and a dead run does not block other runs."""
+"""Tests leases: a board belongs to one run at a time, and a dead run does not block other runs."""
 
 from __future__ import annotations
 
@@ -103,7 +103,8 @@ def test_a_killed_runs_lease_is_taken_over_at_once(
 def test_a_shared_lease_lasts_until_its_last_process_is_gone(
     tmp_path: Path, other_run: Callable[..., OtherRun]
 ) -> None:
-    """Workers of a killed pytest-xdist controller keep running for a while."""
+    """The lease must outlive its first process, because workers of a killed pytest-xdist controller keep running for a
+    while."""
     controller = other_run("mac-1", shared=True)
     assert holder_of(tmp_path, "mac-1") is not None
     with pytest.raises(TakenError):
@@ -127,7 +128,7 @@ def test_only_a_shared_lease_can_be_joined(tmp_path: Path, other_run: Callable[.
 def test_process_that_reads_the_holder_does_not_block_a_lease(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, want: Callable[[Lease, str], None]
 ) -> None:
-    """`holder_of` in another process locks the file for a moment."""
+    """`holder_of` in another process locks the file for a moment, which must not make a lease fail."""
     Lease(tmp_path, "cam-1").add("mac-1")
     looks = (tmp_path / "mac-1.lock").open("r+")
     fcntl.flock(looks, fcntl.LOCK_EX)
@@ -148,7 +149,7 @@ def test_lock_file_without_a_readable_holder_still_locks(tmp_path: Path, content
 
 @pytest.mark.parametrize("kind", ["link", "hard link", "pipe", "folder"])
 def test_lease_overwrites_no_file_of_another_name(tmp_path: Path, kind: str) -> None:
-    """In a shared folder, any user can replace the lock file with something else."""
+    """In a shared folder, any user can put something else in the lock file's place."""
     folder = tmp_path / "leases"
     folder.mkdir()
     place, other = folder / "mac-00.lock", tmp_path / "precious"
@@ -247,9 +248,10 @@ class Users:
 def users() -> Iterator[Users]:
     if os.geteuid():
         pytest.skip("only root can run as several users")
-    folder = Path(tempfile.mkdtemp(prefix="leases-"))  # other users cannot enter pytest's folder
+    # Not tmp_path: other users cannot enter pytest's folder.
+    folder = Path(tempfile.mkdtemp(prefix="leases-"))
     try:
-        os.chown(folder, 65532, 65532)  # fs.protected_regular does not apply to the owner of the folder
+        os.chown(folder, 65532, 65532)  # an unrelated owner: fs.protected_regular exempts the folder's
         folder.chmod(0o1777)
         yield Users(folder)
     finally:
@@ -323,7 +325,7 @@ def named(name: str, port: str | None = None, mac: str | None = None, **more: ob
 def test_a_board_is_leased_by_port_and_mac(tmp_path: Path) -> None:
     (board,) = Bench(tmp_path, p1=ONE).lease()
     assert (board.entry.port, board.entry.mac) == ("p1", ONE)
-    # Another port belongs to the same chip, as its MAC shows: it is refused, and that port is free again.
+    # The MAC shows that another port belongs to the same chip: it is refused, and its lease is released.
     with pytest.raises(UsageError, match=r"1 board is needed, none free; in use: p9 .*by pid"):
         Bench(tmp_path, p9=ONE).lease()
     assert holder_of(tmp_path, port_name("p9")) is None
@@ -422,7 +424,8 @@ def test_board_is_chosen_by_mac(tmp_path: Path) -> None:
 
 
 def test_silent_board_is_leased_last(tmp_path: Path) -> None:
-    """If no other board is free, its tests are BLOCKED with the reason; that is a verdict, not a usage error."""
+    """If the run needs the silent board as well, its tests are BLOCKED with the reason, but the run does not end with a
+    usage error."""
     (board,) = Bench(tmp_path, p1=None, p2=TWO).lease()
     assert board.entry.port == "p2"
     assert holder_of(tmp_path, port_name("p1")) is None
@@ -450,7 +453,7 @@ def test_the_power_is_cycled_once_before_a_board_counts_as_dead(
 ) -> None:
     monkeypatch.setattr(
         "hotpin_hil.boards.pool.wait_for_port", lambda port: None
-    )  # the device file does not exist
+    )  # there is no device file to wait for
     counted = tmp_path / "cycles"
     cycle = PowerSwitch("a", cycle_command=f"sh -c 'echo x >> {counted}'")
     bench = Bench(tmp_path, p1=None)

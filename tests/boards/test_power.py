@@ -1,4 +1,4 @@
-"""Power switches: a user's command may fail, hang or be missing, but must never leave a board off."""
+"""Tests power switches: a user's command may fail, hang or be missing, but the board must never be left off."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_failed_power_command_is_a_one_line_error(command: str, message: str) ->
 
 
 def test_power_command_may_leave_a_process_running(tmp_path: Path) -> None:
-    """For example a relay's daemon, which keeps the command's output open."""
+    """The process may keep the command's output open, as a relay's daemon does."""
     os.mkfifo(tmp_path / "gate")
     # The daemon ends when the test closes the gate.
     gate = os.open(tmp_path / "gate", os.O_RDWR)
@@ -84,4 +84,4 @@ def test_port_that_vanished_with_its_bridge_is_waited_for(tmp_path: Path) -> Non
     assert port.exists()
     timer.join()
     wait_for_port("rfc2217://bench:4000", 0)
-    wait_for_port(str(tmp_path / "gone"), 0.01)  # opening the port then reports the error
+    wait_for_port(str(tmp_path / "gone"), 0.01)  # does not raise: opening the port reports the error later

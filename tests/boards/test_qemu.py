@@ -1,4 +1,4 @@
-"""`--board qemu`: fixtures, channel and verdicts over pytest-embedded's QEMU service, with a fake QEMU."""
+"""Tests `--board qemu` with a fake QEMU: fixtures, channel and verdicts on top of pytest-embedded's QEMU service."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ class Qemu:
         (self.state / "starts").write_text(json.dumps(starts))
 
     def lines(self, about: str) -> list[dict[str, Any]]:
-        """Notes and logs of the run with this `about`."""
+        """The lines of results.jsonl that have this `about`."""
         found = [json.loads(line) for line in (self.folder / "results.jsonl").read_text().splitlines()]
         return [line for line in found if line.get("about") == about]
 
@@ -144,7 +144,7 @@ def test_suite_runs_in_qemu(qemu: Qemu, workers: tuple[str, ...]) -> None:
     assert "counts instructions" in qemu.qualification["board"]["emulator_clock"]
     assert len(qemu.started) == 2
     assert all(" -m 4M " in f" {arguments} " for arguments in qemu.started)
-    # Each worker has its own flash file.
+    # Each xdist worker has its own flash file.
     images = {arguments.split("file=")[1].split(",")[0] for arguments in qemu.started}
     assert len(images) == (2 if workers else 1)
     assert not any(Path(image).exists() for image in images)
@@ -184,7 +184,7 @@ def test_qemu_that_does_not_start_blocks_everything_at_once(qemu: Qemu) -> None:
 
 
 def test_firmware_that_is_silent_in_qemu_fails(qemu: Qemu) -> None:
-    """The machine answers a reset, so it is the firmware that hangs."""
+    """QEMU itself still resets on request, so the firmware is to blame."""
     qemu.run(
         "@requirement('AAA-01')\ndef test_hangs(device):\n    device.command('silence')\n    device.info()\n"
     )
@@ -194,7 +194,7 @@ def test_firmware_that_is_silent_in_qemu_fails(qemu: Qemu) -> None:
 
 
 def test_hung_emulator_blocks_its_own_test_and_no_other(qemu: Qemu) -> None:
-    """The next test starts another emulator."""
+    """The next test gets a new emulator."""
     (qemu.state / "deaf").touch()
     result = qemu.run(
         "@requirement('AAA-01')\ndef test_hangs(device):\n    device.command('silence')\n"
@@ -242,7 +242,7 @@ def test_psram(device, measure): measure("PSRAM", device.info().psram, "B", exac
 
 
 def test_qemu_ends_with_a_run_that_is_killed(qemu: Qemu) -> None:
-    """QEMU does not exit when its standard input closes, so something else must stop it."""
+    """QEMU does not exit when its standard input closes, so the harness must stop it in another way."""
     qemu.run(
         "import os, signal\n@requirement('AAA-01')\ndef test_it(dut, device):\n"
         "    open('state/pid', 'w').write(str(dut.qemu.pid))\n    os.kill(os.getpid(), signal.SIGKILL)\n"
@@ -436,7 +436,7 @@ def test_start_spoiled_by_the_emulator_leaves_no_trace(
 def test_slow_emulator_is_not_taken_for_a_hung_one(
     qemu: Qemu, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On a loaded host, QEMU may need longer than the budget of a boot just to start listening."""
+    """On a loaded host, QEMU's process alone may need longer to start than the budget for a boot."""
     monkeypatch.setattr(idf_qemu, "START_S", 1.0)
     (qemu.state / "late").write_text("2.0")
     assert start().faults == []
@@ -500,7 +500,7 @@ def test_watchdog_reset_after_a_panic_is_a_firmware_fault() -> None:
 
 
 def test_known_fault_after_the_start_is_not_excused() -> None:
-    """Once the board has booted, the test may have caused the fault."""
+    """The emulator's known faults are excused only during a boot; later, the test may have caused the fault."""
     channel = Channel()
     channel.feed(b"rst:0x1 (POWERON_RESET),boot:0x12 (SPI_FAST_FLASH_BOOT)\r\n")
     assert judge_start(channel) is None
@@ -522,7 +522,7 @@ def test_firmware_in_a_boot_loop_is_not_waited_for() -> None:
     not RECORDED.exists(), reason="the recorded runs (../shared/qemu_runs) are not on this machine"
 )
 def test_recorded_starts_are_sound() -> None:
-    """The recorded emulator has neither defect; some logs have a panic after the boot."""
+    """None of the recorded boots may count as an emulator fault, even if the log has a panic after the boot."""
     for log in [*RECORDED.glob("boot-*.log"), *RECORDED.glob("panics/*.log"), RECORDED / "no-psram-qemu.log"]:
         channel = Channel()
         channel.feed(log.read_bytes())

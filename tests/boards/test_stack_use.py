@@ -1,4 +1,4 @@
-"""Stack use along call chains, from gcc's call graphs."""
+"""Computes the stack use of call chains from gcc's call graphs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Notice about a build that is older than the firmware's sources."""
+"""Tests the notice that a build is older than the firmware's sources."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ def test_bad_input_is_one_line(
     monkeypatch.chdir(tmp_path)
     try:
         status = cli.main(arguments)
-    except SystemExit as exit_:  # argparse exits by itself
+    except SystemExit as exit_:  # argparse exits instead of returning
         status = int(exit_.code or 0)
     output = capsys.readouterr()
     assert status == cli.EXIT_ERROR
@@ -150,7 +150,7 @@ def test_ctrl_c_is_quiet(capsys: pytest.CaptureFixture[str], monkeypatch: pytest
 
 
 class Interrupts:
-    """Import hook that raises KeyboardInterrupt for the command line's module."""
+    """Import hook that raises KeyboardInterrupt when the command line's module is imported."""
 
     def find_spec(self, name: str, path: object, target: object = None) -> None:
         if name == "hotpin_hil.cli.main":
@@ -238,5 +238,5 @@ def test_commands_on_the_newest_run_find_it_in_the_users_state_folder(
     command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("HOTPIN_STATE_DIR", str(tmp_path / "state"))
-    assert cli.main([command]) == cli.EXIT_ERROR  # there is no run
+    assert cli.main([command]) == cli.EXIT_ERROR  # fails because there is no run yet
     assert str(tmp_path / "state" / "qualification") in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""History and completion of the monitor's command line."""
+"""Tests history and completion in the monitor's command line."""
 
 from __future__ import annotations
 

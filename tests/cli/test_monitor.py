@@ -1,4 +1,5 @@
-"""`hotpin-hil monitor` without a terminal: findings as lines, a complete log, and no leftovers."""
+"""Runs `hotpin-hil monitor` without a terminal: it must print findings as lines, save a complete log and leave nothing
+behind."""
 
 from __future__ import annotations
 
@@ -123,7 +124,7 @@ def test_a_virtual_board_of_its_own(tmp_path: Path, start: Start, how: signal.Si
     saved = tmp_path / "x.log"
     monitor = start("--board", "virtual", "--save", str(saved))
     lines = list(lines_until(monitor, "camera mode"))
-    # Boot 1 if the board had printed before the monitor's reset.
+    # It is boot 1 if the board printed something before the monitor reset it.
     assert re.search(r"boot [01] starts: POWERON_RESET", "\n".join(lines))
     monitor.send_signal(how)
     monitor.communicate(timeout=PATIENCE_S)

@@ -1,4 +1,4 @@
-"""The monitor's screen, without a terminal: its content and its keys."""
+"""Tests the content and the keys of the monitor's screen, without a terminal."""
 
 from __future__ import annotations
 

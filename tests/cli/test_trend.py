@@ -1,4 +1,4 @@
-"""`hotpin-hil trend`: figures over many runs, on the terminal and on a page that needs no network."""
+"""Tests `hotpin-hil trend`, which shows figures over many runs on the terminal and on a page that needs no network."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_page_has_a_chart_and_a_table_of_each_figure(runs: Path, tmp_path: Path)
     page = tmp_path / "trend.html"
     assert main(["trend", str(runs), "--html", str(page)]) == 0
     html = page.read_text(encoding="utf-8")
-    assert html.count("<svg") == 4  # memory, transitions, leaks, sizes
+    assert html.count("<svg") == 4  # a chart each for memory, transitions, leaks and sizes
     assert "voice mode: internal free" in html
     assert "28,944" in html
     assert "with test console: static dram" in html

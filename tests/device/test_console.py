@@ -1,4 +1,4 @@
-"""The device client against a fake firmware: replies that must arrive, and faults that must be detected."""
+"""Tests the device client with a fake firmware: replies that must arrive, and faults that must be detected."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def bench() -> Bench:
 
 
 def once(change: Callable[[bytes], bytes]) -> Callable[[bytes], bytes]:
-    """Wraps a function that damages chunks, so that it changes only the first chunk."""
+    """Wraps `change` so that it damages only the first chunk."""
     chunks: list[bytes] = []
 
     def damage(data: bytes) -> bytes:
@@ -500,7 +500,7 @@ def test_lines_of_the_log_are_found_since_the_mark(bench: Bench) -> None:
 
 DAMAGE = st.tuples(
     st.sampled_from(["drop", "cut", "flip", "insert"]),
-    st.floats(0, 1, exclude_max=True),  # where in the chunk
+    st.floats(0, 1, exclude_max=True),  # position in the chunk, from 0 to 1
     st.binary(min_size=1, max_size=40),
 )
 
@@ -508,7 +508,7 @@ DAMAGE = st.tuples(
 @settings(max_examples=100, deadline=None)
 @given(st.dictionaries(st.integers(0, 12), DAMAGE, max_size=2))
 def test_commands_survive_any_damage_of_any_exchange(plan: dict[int, tuple[str, float, bytes]]) -> None:
-    """Two chunks are damaged; each command still gets its own reply and is executed once."""
+    """Damages up to two chunks: each command must still get its own reply and be executed exactly once."""
     bench = Bench()
     bench.device._id = 100
     # Without a checksum, a truncated request can still be valid, and the client cannot detect it.
@@ -558,7 +558,7 @@ def test_hostile_bytes_break_nothing(chunks: list[bytes]) -> None:
 
 @contextmanager
 def tty() -> Iterator[tuple[Any, FakeFirmware, Channel, list[BaseException]]]:
-    """Fake firmware behind a pseudo-terminal, with a pyserial port and its reader thread."""
+    """Fake firmware behind a pseudo-terminal, to which the channel connects with pyserial and a reader thread."""
     master, slave = os.openpty()
     os.set_blocking(master, True)
     firmware = FakeFirmware(lambda data: os.write(master, data))

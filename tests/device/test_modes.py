@@ -23,7 +23,7 @@ FAILED: dict[str, Any] = {"from": "camera", "to": "voice", "err": "ESP_ERR_NO_ME
 
 
 class Bench:
-    """A device whose firmware answers every command with `reply`. `sent` has the arguments that it received."""
+    """A device whose firmware answers every command with `reply` and keeps the received arguments in `sent`."""
 
     def __init__(self) -> None:
         self.reply: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""docs/analyze.md: its table of diagnoses matches the analyser's results for one example log of each kind.
+"""Checks docs/analyze.md: its table of diagnoses matches the analyser's results for one example log of each kind.
 
 python -m tests.docs.test_docs_analyze    # prints the table, to paste into the page
 """
@@ -160,7 +160,7 @@ EXAMPLES: dict[str, tuple[str, str]] = {
 
 
 def diagnosis(id_: str) -> Diagnosis:
-    """The diagnosis of an example."""
+    """The analyser's diagnosis of the example with this id."""
     analysis = analyze([EXAMPLES[id_][1].encode()], "log")
     found = [found for found in analysis.diagnoses if found.id == id_ or (id_ == PANIC == found.id[:6])]
     assert len(found) == 1, [found.id for found in analysis.diagnoses]
@@ -168,7 +168,7 @@ def diagnosis(id_: str) -> Diagnosis:
 
 
 def table() -> str:
-    """The table of the page, in Markdown."""
+    """The table of diagnoses that the page must have, in Markdown."""
     lines = ["| in the log | diagnosis | gravity | what to do |", "|---|---|---|---|"]
     for topic in TOPICS:
         for id_ in topic.ids:

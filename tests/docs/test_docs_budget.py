@@ -1,4 +1,4 @@
-"""The memory budget of firmware/README.md: its figures match a virtual board."""
+"""Checks the memory budget in firmware/README.md: its figures match a virtual board."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ allocations."""
 
 
 def budget() -> dict[str, tuple[int, int]]:
-    """Free bytes of each row "free …": internal, PSRAM."""
+    """Free internal and PSRAM bytes in the rows of the table that begin with "free"."""
     rows = re.findall(
         r"^\| \**(free [^|*]+?)\** \| ([\d,]+) \| ([\d,]+) \|",
         (FIRMWARE_DIR / "README.md").read_text(),

@@ -1,4 +1,4 @@
-"""The labgrid example of docs/bench.md works with a real labgrid."""
+"""Runs the labgrid example of docs/bench.md with a real labgrid."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every page: links lead to a file and a heading that exist, and files named in the text exist."""
+"""Checks every page: links lead to a file and a heading that exist, and files named in the text exist."""
 
 from __future__ import annotations
 

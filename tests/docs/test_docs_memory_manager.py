@@ -1,4 +1,4 @@
-"""The C code of docs/memory-manager.md and of the components' READMEs compiles against the components' headers."""
+"""Compiles the C code of docs/memory-manager.md and of the components' READMEs against the components' headers."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ BLOCKS = [
 
 
 def unit(code: str) -> str:
-    """A block as a source file. Statements are put into a function."""
+    """Turns a code block into a C source file, with its statements in a function."""
     code = re.sub(r"^\s*…$", "", code, flags=re.MULTILINE)
     lines = [f'#include "{name}"' for name in INCLUDES]
     for name, declaration in OF_THE_READER.items():

@@ -1,4 +1,5 @@
-"""docs/writing-tests.md: its tests run on a virtual board and end as stated, and its tables list every method."""
+"""Checks docs/writing-tests.md: its tests run on a virtual board and end as stated, and its tables list every
+method."""
 
 from __future__ import annotations
 
@@ -37,7 +38,7 @@ def blocks(language: str) -> list[str]:
 
 @dataclass(frozen=True)
 class Run:
-    """Output of a run of the page's tests, and its results."""
+    """A run of the page's tests: what it printed, and the verdicts."""
 
     output: str
     verdicts: dict[str, str]
@@ -79,12 +80,12 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 def words(line: str) -> str:
-    """The line without padding, because spaces and rules depend on the width of the terminal."""
+    """The line without runs of spaces and rule characters, whose length depends on the terminal's width."""
     return re.sub(r"[ _=-]{2,}", " ", line).strip()
 
 
 def file_of(code: str) -> Path:
-    """File name in the first line of a block."""
+    """The path that a code block names in its first line."""
     named = re.match(r"# (hil_tests/test_\w+\.py)\n", code)
     assert named, f"this block does not name its file:\n{code}"
     return Path(named[1])

@@ -1,4 +1,4 @@
-"""constraints.txt and requirements.lock: one version of each needed package for each Python version."""
+"""Checks constraints.txt and requirements.lock: each needed package has one version for each Python version."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def locked(file_name: str) -> list[Requirement]:
 
 
 def chosen(file_name: str, python: str) -> dict[str, str]:
-    """Package -> version, for a Python version."""
+    """Maps each package to its version for this Python version."""
     found: dict[str, str] = {}
     for requirement in locked(file_name):
         if requirement.marker is None or requirement.marker.evaluate(environment(python)):

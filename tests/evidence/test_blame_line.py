@@ -1,4 +1,4 @@
-"""Blame for missing output, decided from the bytes on the serial line: power, noise, panic or firmware."""
+"""Missing output is blamed on power, noise, a panic or the firmware, depending on the bytes on the serial line."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ BROWN_OUT = (
 
 
 class Bench:
-    """A ready device on a serial line; a test can change the bytes on the line."""
+    """A device that is ready, on a serial line whose bytes a test can change."""
 
     def __init__(self) -> None:
         self.to_host: Callable[[bytes], bytes] = lambda data: data
@@ -74,7 +74,7 @@ def test_unexpected_reset_is_blamed_on_supply_or_firmware(
     finding = bench.verdict(bench.caught(BoardReset, lambda: bench.device.probe("DMA")))
     assert finding.verdict is verdict
     assert ("supply" in finding.remedy) is (verdict is Verdict.BLOCKED)
-    # A test that only uses dut.expect notices the reset because output is missing.
+    # A test that only uses dut.expect sees missing output instead of the reset; the verdict must be the same.
     assert bench.verdict(pexpect.TIMEOUT("READY did not come")).verdict is verdict
 
 
@@ -104,7 +104,7 @@ def test_requested_power_on_is_not_a_loss_of_power(bench: Bench, with_banner: bo
 
 
 def flipped(data: bytes) -> bytes:
-    """Changes a byte in the middle."""
+    """Flips a bit in the middle, as noise would."""
     middle = len(data) // 2
     return data[:middle] + bytes([data[middle] ^ 0x02]) + data[middle + 1 :]
 
@@ -139,7 +139,7 @@ def test_missing_line_and_box_on_a_noisy_line_are_bench_faults(bench: Bench) -> 
     ("line", "verdict"),
     [
         (flipped, Verdict.BLOCKED),
-        (lambda data: b"", Verdict.FAIL),  # the chip answers a reset, so it is the firmware that hangs
+        (lambda data: b"", Verdict.FAIL),  # the chip still answers a reset, so the firmware hangs
         (lambda data: flipped(data) + PANIC, Verdict.FAIL),
     ],
     ids=["noise", "silence", "noise and panic"],

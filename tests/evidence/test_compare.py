@@ -1,5 +1,5 @@
-"""`hotpin-hil compare`: two runs of one build are equal, and each kind of regression is reported with place and
-size."""
+"""Tests `hotpin-hil compare`: two runs of one build must be equal, and each kind of regression must be reported with
+place and size."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def compared(tmp_path: Path, *runs: SmallRun) -> ReleaseComparison:
 
 
 def named(comparison: ReleaseComparison) -> set[tuple[str, str, str, str]]:
-    """Subject, requirement, place and size of each regression."""
+    """Subject, requirement, place and size of each regression that the comparison found."""
     return {
         (change.subject, ", ".join(change.requirement), change.place, change.size.partition(" (")[0])
         for change in comparison.regressions
@@ -208,7 +208,7 @@ def test_unreadable_run_is_named(tmp_path: Path, name: str, content: str | None,
 
 
 def test_stated_bands_are_tighter_than_the_planted_regressions() -> None:
-    """No band hides 2 KB of memory, a fifth of a duration, or a leak."""
+    """A band (tolerated difference) must not hide 2 KB of memory, a fifth of a duration, or a leak."""
     for band in load_reasons(BANDS_FILE):
         if "B" in band.unit and band.max_difference is not None:
             assert band.max_difference < 1_024, band.id

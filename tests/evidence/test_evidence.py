@@ -1,4 +1,4 @@
-"""Limits, verdicts, the requirement file and the results file."""
+"""Tests limits, verdicts, the requirement file and the results file."""
 
 from __future__ import annotations
 
@@ -169,7 +169,7 @@ def test_only_unexpected_errors_need_a_traceback(error: BaseException, needs: bo
 
 
 def test_an_option_that_a_tool_refuses_keeps_its_own_remedy() -> None:
-    """The remedy must not become "check the cable"."""
+    """A UsageError must keep its remedy; it must not become "check the cable"."""
     kwargs = {"app": None, "msg_queue": None, "port_mac": "24:0a:c4:00:00:01"}
     with pytest.raises(UsageError) as caught:
         HilIdfSerial(**kwargs)
@@ -264,7 +264,7 @@ def verdict(requirement: str, word: str) -> dict[str, Any]:
 
 
 def passed(requirement: str, word: str = "PASS") -> list[dict[str, Any]]:
-    """A value that gives the verdict, and the verdict."""
+    """The lines of a test that passed: a measurement that justifies this verdict, and the verdict."""
     lines: list[Any] = []
     recorder = Recorder(f"t::{requirement}", [requirement], lines.append)
     recorder.measure("value", 10 if word == "MARGINAL" else 5, max=10)
@@ -305,7 +305,7 @@ def test_killed_run_keeps_its_results(tmp_path: Path) -> None:
 def test_line_after_a_line_cut_by_a_killed_worker_is_kept(tmp_path: Path, cut: str) -> None:
     lines = [{**RUN, "requirements": [row("A")]}, *passed("A"), END]
     first, value, second, last = map(json.dumps, lines)
-    second = second.replace('"kind": "verdict"', '"kind":"verdict"')  # the spacing that the file uses
+    second = second.replace('"kind": "verdict"', '"kind":"verdict"')  # spaced like the lines of the file
     (tmp_path / "results.jsonl").write_text(f"{first}\n{value}\n{cut}{second}\n{last}\n")
     results = read_results(tmp_path)
     assert results.cut == 1

@@ -1,5 +1,5 @@
-"""`hotpin-hil fidelity` finds every kind of difference between two runs, and no row of fidelity.toml hides a wrong
-figure."""
+"""Tests that `hotpin-hil fidelity` finds every kind of difference between two runs, and that no row of fidelity.toml
+hides a wrong figure."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def a_run(
     held: int = 40_000,
     free: int = 280_523,
 ) -> list[dict[str, Any]]:
-    """A run of four tests: memory, size of the manager, time, and a test that needs a chip."""
+    """A run of four tests: one each for memory, the manager's size and time, and one that needs a chip."""
     on_virtual = evidence == "virtual"
     size = 3_060 if on_virtual else 2_912
     return [
@@ -131,7 +131,7 @@ def write(folder: Path, content: Iterable[dict[str, Any]]) -> Path:
 
 
 def changed(content: list[dict[str, Any]], test: str, **fields: Any) -> list[dict[str, Any]]:
-    """Copies a run, with other fields in the measurements of one test."""
+    """Copies a run with changed fields in the measurements of one test."""
     return [
         {**line, **fields} if line["kind"] == "measurement" and line["test"] == test else line
         for line in content
@@ -250,8 +250,8 @@ def test_figures_must_differ_by_the_difference_of_the_maps(tmp_path: Path) -> No
 def test_difference_of_nvs_at_the_start_explains_as_much_memory(
     tmp_path: Path, index_blocks: int, rest: int, is_explained: bool
 ) -> None:
-    """The virtual board has `index_blocks` more blocks of NVS's index, and the blocks of the camera's driver. `rest`:
-    further difference in bytes, which may equal one more index block."""
+    """The virtual board has `index_blocks` more blocks of NVS's index and the blocks of the camera's driver. `rest` is
+    a further difference in bytes; it is explained if it is small or could be one index block."""
     emulated = a_run("emulated", free=280_523 + 132 * index_blocks + 380 + 8 + rest)
     virtual = a_run("virtual", boot_count=40, blocks=104 + index_blocks, held=40_364 + 128 * index_blocks + 8)
     found = compared(tmp_path, virtual, emulated)
@@ -272,7 +272,8 @@ def test_memory_of_boards_with_equal_nvs_must_be_equal(tmp_path: Path) -> None:
 def test_other_blocks_than_those_of_nvs_and_drivers_explain_nothing(
     tmp_path: Path, more_blocks: int, more_bytes: int
 ) -> None:
-    """For example a larger stack. The virtual board also has the 4 blocks (364 bytes) of the camera's driver."""
+    """The virtual board has the 4 blocks (364 bytes) of the camera's driver and something unknown, such as a larger
+    stack."""
     virtual = a_run("virtual", blocks=104 + more_blocks, held=40_364 + more_bytes)
     free = 280_523 + 380 + more_bytes + 4 * more_blocks
     found = compared(tmp_path, virtual, a_run("emulated", free=free))
@@ -491,10 +492,10 @@ MEMORY = ("B", "%")
 def test_recorded_differences_are_explained_except_those_of_memory(
     tmp_path: Path,
 ) -> None:
-    """With the same map on both boards, few reasons may explain a different memory figure.
+    """Both boards have the same memory map, so only the reasons listed here may explain a different memory figure.
 
-    The sizes of the manager and of the console come from an older firmware, and no reason explains them; the blocks of
-    the heaps at the start of a test were not recorded.
+    Two kinds of unexplained differences are expected: sizes, which come from an older firmware, and memory, because the
+    blocks of the heaps at the start of a test were not recorded.
     """
     found = compared(
         tmp_path, recorded_run("virtual", QEMU_MAP, "virtual"), recorded_run("emulated", QEMU_MAP, "qemu")

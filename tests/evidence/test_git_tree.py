@@ -1,4 +1,4 @@
-"""The harness and the firmware's build read the same state from a checkout."""
+"""The harness and the firmware's build must read the same git state from a checkout."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def read_by_build(folder: Path) -> tuple[str, str]:
 
 
 def both(checkout: Path) -> str:
-    """The hash of the changes below firmware/; both readers must agree."""
+    """Checks that both readers agree; returns the hash of the changes below firmware/."""
     folder = checkout / "firmware"
     tree = read_tree(folder)
     assert read_by_build(folder) == (tree.commit, tree.dirty)
@@ -85,12 +85,13 @@ def _create(folder: Path) -> None:
 @pytest.mark.parametrize("change", [_change, _delete, _stage, _create])
 def test_every_kind_of_change_makes_a_tree_dirty(checkout: Path, change: Callable[[Path], None]) -> None:
     if change is _delete:
-        git(checkout, "rm", "-q", "--cached", "notes.txt")  # outside of the firmware
+        # A change outside of firmware/.
+        git(checkout, "rm", "-q", "--cached", "notes.txt")
     change(checkout / "firmware")
     tree = read_tree(checkout / "firmware")
     assert re.fullmatch("[0-9a-f]{12}", tree.dirty)
     assert tree.doubt == f"has uncommitted changes ({tree.dirty})"
-    both(checkout)  # the build finds a deleted CMakeLists.txt in the index
+    both(checkout)  # the build still knows a deleted CMakeLists.txt from the index
 
 
 def test_hash_identifies_the_changes(checkout: Path) -> None:

@@ -1,4 +1,4 @@
-"""The lines of results.jsonl: classes and JSON Schema agree."""
+"""Checks that the classes and the JSON Schema of the lines of results.jsonl agree."""
 
 from __future__ import annotations
 

@@ -133,7 +133,7 @@ MUTATIONS: tuple[Mutation, ...] = (
 
 
 def places(value: Any) -> list[tuple[Any, Any]]:
-    """Every place in JSON data, as a container and a key."""
+    """Every value in JSON data, as a pair of its container and its key."""
     keys: list[Any] = list(value) if isinstance(value, dict) else list(range(len(value)))
     found: list[tuple[Any, Any]] = [(value, key) for key in keys]
     for key in keys:
@@ -143,7 +143,7 @@ def places(value: Any) -> list[tuple[Any, Any]]:
 
 
 def whole_file(suite: Suite) -> list[bytes]:
-    """The lines of a run that passed, with a note or log of every kind."""
+    """The lines of a passed run, completed with an example of every kind of note and log."""
     suite.write("waivers.toml", WAIVERS)
     suite.run(TESTS)
     *lines, end = (suite.folder / "results.jsonl").read_bytes().splitlines(keepends=True)
@@ -168,7 +168,7 @@ def is_verified(measurements: list[dict[str, Any]]) -> bool:
 
 
 def fault_of(folder: Path, original: dict[str, Any], *, rendered: bool) -> str:
-    """Errors in the handling of the results in `folder`; empty if there are none."""
+    """What is wrong with the way the tools handle the results in `folder`; empty if nothing."""
     try:
         results = read_results(folder)
     except UsageError as error:
@@ -205,7 +205,7 @@ def test_mutated_results_neither_pass_nor_raise(suite: Suite, tmp_path: Path) ->
         path.write_bytes(mutation(draw, list(lines)))
         try:
             fault = fault_of(tmp_path, original, rendered=seed % RENDERED == 0)
-        except Exception as error:  # the point of the test
+        except Exception as error:  # any exception is a failure: the tools must not raise
             fault = f"raised {error!r}"
         if fault:
             faults.append(f"seed {seed}, {mutation.__name__}: {fault}"[:300])

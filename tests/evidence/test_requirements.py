@@ -1,4 +1,4 @@
-"""requirements.toml, the marks of the suite's tests, and the requirements document agree.
+"""Checks that requirements.toml, the marks of the suite's tests, and the requirements document agree.
 
 A requirement without a test would make a green table meaningless.
 """
@@ -22,7 +22,7 @@ PRIORITIES = {"must", "later"}
 
 
 def rows() -> list[dict[str, Any]]:
-    """Every row of requirements.toml, as written."""
+    """Every row of requirements.toml, as a plain dictionary."""
     return list(tomllib.loads(REQUIREMENTS_FILE.read_text(encoding="utf-8"))["requirement"])
 
 
@@ -50,7 +50,7 @@ def ids_in_module(source: str) -> Iterator[str]:
 
 
 def ids_with_tests() -> dict[str, list[str]]:
-    """Map of requirement id to the suite's files with a test of it."""
+    """Maps each requirement id to the suite's files that have a test of it."""
     tested: dict[str, list[str]] = {}
     for module in sorted((PROJECT_ROOT / "hil_tests").glob("test_*.py")):
         for identifier in ids_in_module(module.read_text(encoding="utf-8")):

@@ -1,4 +1,4 @@
-"""The figures of a run: one value per test, from valid notes only."""
+"""Tests the figures of a run: each has one value per test, from valid notes only."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ STEP = (Topic.LEDGER, "camera to voice", "audio.start: internal taken")
 
 
 def results(*changed: lines.ResultsLine, run: SmallRun | None = None) -> Results:
-    """The results of a small run, with more lines at its end."""
+    """The results of a small run, with `more` lines appended."""
     first, *rest = (run or SmallRun()).lines()
     assert isinstance(first, lines.RunLine)
     found = Results(first)
@@ -42,7 +42,7 @@ def test_figures_are_those_of_the_firmware() -> None:
 
 
 def test_only_the_first_value_of_a_test_counts() -> None:
-    """Later values depend on what the test does."""
+    """Only the first value is comparable between runs; later ones depend on what the test does."""
     change = next(line for line in notes_of(results(), "event") if line.event == "mode")
     again = replace(change, data={**change.data, "duration_ms": 9_999})
     assert figures_of(results(again)) == figures_of(results())

@@ -1,4 +1,4 @@
-"""The manifest of a folder: each change is found and reported, for any names and bytes."""
+"""Tests the manifest of a sealed folder: each change must be found and reported, for any names and bytes."""
 
 from __future__ import annotations
 
@@ -101,7 +101,8 @@ def test_changed_missing_and_added_are_named(folder: Path) -> None:
     (folder / "logs" / "two words.log").unlink()
     (folder / "logs" / "late").touch()
     (folder / "to-file").unlink()
-    (folder / "to-file").write_text((folder / "results.jsonl").read_text())  # a copy in place of the link
+    # A copy of the target replaces the link.
+    (folder / "to-file").write_text((folder / "results.jsonl").read_text())
     (folder / "to-folder").unlink()
     (folder / "to-folder").symlink_to("elsewhere")
     assert verify(folder) == [

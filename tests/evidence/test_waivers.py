@@ -1,4 +1,4 @@
-"""Waivers: coverage, bound and last day, and errors in the file and in its use."""
+"""Tests waivers: what they cover, their bound and last day, and errors in waivers.toml and in its use."""
 
 from __future__ import annotations
 
@@ -161,7 +161,7 @@ def test_part_of_the_suite_does_not_need_all_waivers() -> None:
 
 
 def test_failure_for_another_reason_is_not_waived() -> None:
-    """For example a panic after a waived value, or a wait that never ended."""
+    """A waiver covers a value, not a failure such as a panic after it or a wait that never ended."""
     results = run_of(waiver(), verdict="FAIL", reason="the board panicked")
     assert overall(results) == ("NOT QUALIFIED", "FAIL")
 

@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * The heaps of a board when the application starts, for drivers of firmware sources.
+ * A board's heaps as they are when the application starts, for programs that test firmware sources.
  */
 #pragma once
 
@@ -10,7 +10,7 @@
 #include <string.h>
 #include "esp_heap_model.h"
 
-/** Creates the heaps from the lines of standard input, KEY=VALUE each. @return NULL: a line is wrong */
+/** Creates the heaps from the KEY=VALUE lines on standard input. @return NULL if a line is wrong */
 static inline heap_system_t *boot_memory(void)
 {
     char line[256];

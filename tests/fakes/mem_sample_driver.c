@@ -26,7 +26,7 @@ static size_t s_count;
 static unsigned s_random;
 static unsigned s_checks, s_yes, s_places, s_placeable, s_misplaced;
 
-/* The program has a single task. */
+/* Does nothing: the program has a single task. */
 void vPortEnterCritical(portMUX_TYPE *mux)
 {
     (void)mux;
@@ -100,9 +100,10 @@ static void check_place(uint32_t caps)
     size_t count = 1 + any(MEMORY_PLACE_MAX);
     size_t done = 0;
     memory_placement_t said;
-    size_t scale = 1 + 2 * heap_caps_get_free_size(caps) / (count + any(4)); /* near the available size */
+    size_t scale = 1 + 2 * heap_caps_get_free_size(caps) / (count + any(4)); /* about as much as is free */
     size_t largest = 1 + heap_caps_get_largest_free_block(caps);
-    for (size_t i = 0; i < count; i++) { /* a large block after small ones depends on the heaps of those */
+    /* Mixed sizes: whether a large block fits depends on the heaps that earlier small blocks use. */
+    for (size_t i = 0; i < count; i++) {
         sizes[i] = 1 + any(any(4) == 0 ? largest : scale);
     }
     if (memory_manager_place(caps, sizes, count, &said) != ESP_OK) {
@@ -155,7 +156,7 @@ static void check_stats(void)
     lowest = stats.total_minimum_free;
 }
 
-/* A dip that ends before the sample lowers the window's watermark and, permanently, the minimum. */
+/* A dip that ends before the sample must lower the window's watermark and, permanently, the minimum. */
 static void check_dip(void)
 {
     memory_stats_t before, after, next;
@@ -186,7 +187,7 @@ int main(int argc, char **argv)
     }
     heap_caps_native_init(system);
     uint32_t minimum_before = (uint32_t)heap_caps_get_minimum_free_size(MALLOC_CAP_DEFAULT);
-    heap_caps_free(heap_caps_malloc(1000000, MALLOC_CAP_SPIRAM)); /* a dip before init also counts */
+    heap_caps_free(heap_caps_malloc(1000000, MALLOC_CAP_SPIRAM)); /* a dip before init must also count */
     if (mem_sample_init() != ESP_OK) {
         differ("init", 0, 0);
     }

@@ -30,7 +30,7 @@
 #define FAILERS 2
 #define FAILURES_EACH 4000
 
-/* A FreeRTOS task on a pthread. */
+/* A FreeRTOS task, which runs on a pthread. */
 struct tskTaskControlBlock {
     pthread_mutex_t mutex;
     pthread_cond_t given;
@@ -41,7 +41,7 @@ struct tskTaskControlBlock {
 static _Thread_local TaskHandle_t s_self;
 static _Thread_local unsigned s_random = 1;
 static atomic_int s_failers = FAILERS;
-static atomic_bool s_slow_end; /* tasks end some time after their last statement */
+static atomic_bool s_slow_end; /* vTaskDelete takes some time */
 static atomic_int s_tasks, s_tasks_most, s_created, s_periodic;
 
 static pthread_mutex_t s_stdout;
@@ -86,7 +86,7 @@ static void *run(void *task)
     return NULL;
 }
 
-/* Fails sometimes, as if memory had run out. */
+/* Fails sometimes, as it does when memory is low. */
 BaseType_t xTaskCreatePinnedToCore(TaskFunction_t code, const char *name, uint32_t stack, void *arg,
                                    UBaseType_t priority, TaskHandle_t *out, BaseType_t core)
 {
@@ -107,13 +107,13 @@ BaseType_t xTaskCreatePinnedToCore(TaskFunction_t code, const char *name, uint32
     pthread_create(&thread, NULL, run, task);
     pthread_detach(thread);
     if (any(2) == 0) {
-        usleep(50); /* the new task runs before its creator has the handle */
+        usleep(50); /* lets the new task run before its creator has the handle */
     }
     *out = task;
     return pdPASS;
 }
 
-/* Frees the handle: a later notification is a use after free, which the sanitizer detects. */
+/* Frees the handle, so that the sanitizer reports a later notification as a use after free. */
 void vTaskDelete(TaskHandle_t task)
 {
     if (task != NULL) {
@@ -132,7 +132,7 @@ void vTaskDelay(TickType_t ticks)
     usleep(ticks > 3 ? 300 : ticks * 100);
 }
 
-/* Waits for the end of the task, because a new task has the same name. */
+/* Waits until no task is left: all of them have the same name. */
 esp_err_t task_end_wait_for(const char *name, uint32_t timeout_ms)
 {
     (void)name;
@@ -291,7 +291,7 @@ static void log_one(void)
     mem_log_put(&stats, &delta, "a context as long as a context can be", true);
 }
 
-/* Failed allocations: any number of tasks, no lock. */
+/* Reports failed allocations, which any number of tasks may do at once, without a lock. */
 static void *fail_many(void *seed)
 {
     for (unsigned i = 0; i < FAILURES_EACH; i++) {
@@ -386,20 +386,21 @@ int main(void)
     }
     drain_failures();
     mem_alloc_failed_put(
-        &(mem_alloc_failed_t){.size = ~0U}); /* this record has the number of earlier lost failures */
+        &(mem_alloc_failed_t){.size = ~0U}); /* its record also reports the failures lost before */
     drain_failures();
     if (s_failures != FAILERS * FAILURES_EACH + 1) {
         fail("failures neither reported nor counted", s_failures, FAILERS * FAILURES_EACH + 1);
     }
     mem_monitor_start(1);
-    while (atomic_load(&s_periodic) == 0) { /* on a busy host, perhaps no start above lasted until a sample */
+    /* On a busy host, perhaps every stop above came before the first sample. */
+    while (atomic_load(&s_periodic) == 0) {
         usleep(1000);
     }
     mem_monitor_stop();
     if (mem_log_waiting()) {
-        fail("the task ended before it had written all", s_records, 0);
+        fail("the task ended before it had written everything", s_records, 0);
     }
-    /* One more record, for the count of the last dropped boxes. */
+    /* Its record also reports the boxes dropped last. */
     log_one();
     mem_monitor_wake();
     s_slow_end = true;

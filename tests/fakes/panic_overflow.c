@@ -26,7 +26,7 @@ uint8_t *pxTaskGetStackStart(TaskHandle_t task)
     return (uint8_t *)s_end;
 }
 
-/* Below the caller's frame, in unused memory: the red zone is kept. */
+/* Fills unused memory below the caller's frame and red zone. */
 static __attribute__((noinline)) void fill(void)
 {
     volatile uint32_t *frame = __builtin_frame_address(0);
@@ -35,7 +35,7 @@ static __attribute__((noinline)) void fill(void)
     }
 }
 
-/* The crash calls this last, so the overflow's bytes below this frame are unchanged. */
+/* The crash calls this after the overflow, so the memory below this frame shows what it wrote. */
 void vTaskDelay(const TickType_t ticks)
 {
     (void)ticks;
@@ -48,7 +48,7 @@ void vTaskDelay(const TickType_t ticks)
     for (size_t i = 1; i <= BELOW_WORDS; i++) {
         beyond += s_end[-(ptrdiff_t)i] != PATTERN;
     }
-    printf("%s: of %zu words %zu are left out; %zu below the end are written\n",
+    printf("%s: of %zu words %zu were not overwritten; %zu below the end were\n",
            kept > STACK_WORDS / 2 && left_out == 0 && beyond == 0 ? "ok" : "wrong", kept, left_out, beyond);
     exit(0);
 }

@@ -39,7 +39,7 @@ static unsigned s_task;
 static bool s_in_isr, s_before_scheduler;
 static int64_t s_sections;
 
-/* --- ESP-IDF for one thread, with the call site that the test has chosen --- */
+/* --- Fake ESP-IDF with one thread; backtraces lead to the call site s_site --- */
 
 void vPortEnterCritical(portMUX_TYPE *mux)
 {
@@ -72,7 +72,7 @@ int64_t esp_timer_get_time(void)
     return s_sections; /* 1 µs each */
 }
 
-/* The stack: a wrapper, a function of heap_caps.c, then the site and its caller. */
+/* The backtrace: a wrapper, a function of heap_caps.c, then the site and its caller. */
 void esp_backtrace_get_start(uintptr_t *pc, uintptr_t *sp, uintptr_t *next_pc)
 {
     *pc = 1;
@@ -138,7 +138,7 @@ static void compare(const char *when)
     }
 }
 
-/* Allocations of a site; name NULL means any task. */
+/* Number of allocations at a site by the task `name`; NULL: by any task. */
 static uint32_t allocations(uintptr_t at, const char *name)
 {
     memory_profile_site_t site;
@@ -223,7 +223,7 @@ static void step(void)
     }
 }
 
-/* An EXEC block has an address on the instruction bus, which is not in any heap. */
+/* Checks EXEC blocks: their addresses are on the instruction bus, outside the address range of every heap. */
 static void check_code(void)
 {
     void *blocks[40];

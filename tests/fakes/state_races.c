@@ -48,8 +48,8 @@ static atomic_bool s_camera_used;
 static atomic_bool s_main_ended, s_started, s_unfreed;
 static const char *s_fail_step, *s_fail_undo; /* set at rest only */
 static bool s_steps_allocate = true;          /* set at rest only */
-static bool s_fail_recovery;                  /* makes the first attempt to recover fail */
-static atomic_bool s_stt_is_deaf;             /* makes the next stop time out */
+static bool s_fail_recovery;                  /* makes the first recovery fail */
+static atomic_bool s_stt_is_deaf;             /* makes the next stop of the STT pipeline time out */
 static atomic_bool s_stt_is_asked;
 
 static void fail(const char *format, ...)
@@ -96,7 +96,7 @@ static void *create(void)
     return group;
 }
 
-/* Called with the object's mutex. True once any of `bits` matches `set`. */
+/* Waits, with the object's mutex held, until any of `bits` is set (or all are clear). False: timeout. */
 static bool wait_for(fake_object_t *object, uint32_t bits, bool set, TickType_t ticks)
 {
     struct timespec until;
@@ -155,12 +155,12 @@ QueueHandle_t xQueueGenericCreateStatic(UBaseType_t length, UBaseType_t size, ui
 static void give(QueueHandle_t mutex)
 {
     if (!mutex->bits || !pthread_equal(mutex->owner, pthread_self())) {
-        fail("a mutex is given by a task that does not hold it");
+        fail("a task gave a mutex that it does not hold");
     }
     change_bits(mutex, 0, 1);
 }
 
-/* Gives a mutex (no item), or overwrites the item of a queue. */
+/* Without an item: gives a mutex. With an item: overwrites the item in a queue. */
 BaseType_t xQueueGenericSend(QueueHandle_t queue, const void *item, TickType_t ticks, BaseType_t position)
 {
     (void)ticks, (void)position;
@@ -342,7 +342,7 @@ esp_err_t memory_manager_log_stats(const char *context)
     return ESP_OK;
 }
 
-/* The state task's allocations: every step and every undo fails to allocate. */
+/* Failed allocations of the state task: every step and every undo reports one. */
 static uint32_t s_failed_bytes;
 static bool s_watches;
 
@@ -419,7 +419,7 @@ esp_err_t telemetry_send(telemetry_record_t *r)
     state_manager_info_t info;
     state_manager_get(&info);
     if (info.last.err == ESP_OK && s_unfreed) {
-        fail("the change to %s mode was announced before its drivers' tasks are freed",
+        fail("the change to %s mode was announced before the memory of the stopped drivers' tasks was freed",
              state_manager_name(info.last.to));
     }
     s_events++;
@@ -438,13 +438,13 @@ esp_err_t state_manager_enter_step(const char *step, bool undo)
         fail_to_allocate(UNDO_BYTES); /* only the first failure counts */
     }
     if (*name != NULL && strcmp(step, *name) == 0) {
-        *name = NULL; /* fail only once: recovery runs the same steps */
+        *name = NULL; /* fail only once, because recovery runs the same steps */
         return ESP_FAIL;
     }
     return s_faults && any(60) == 0 ? ESP_FAIL : ESP_OK;
 }
 
-/* Drivers. Calls come one at a time, from the state task, and never start both modes. */
+/* Fake drivers. Calls must come one at a time, from the state task, and never start both modes. */
 
 static esp_err_t drive(const char *name, atomic_int *up, int to, bool allowed)
 {
@@ -466,7 +466,7 @@ static esp_err_t drive(const char *name, atomic_int *up, int to, bool allowed)
         s_starts += to;
     }
     if (s_camera_up && s_audio_up) {
-        fail("camera and audio are both up after %s", name);
+        fail("camera and audio are both running after %s", name);
     }
     s_busy--;
     return err;
@@ -492,7 +492,7 @@ esp_err_t audio_driver_init(void)
 esp_err_t audio_driver_deinit(void)
 {
     if (s_stt_up) {
-        fail("audio taken from under the STT pipeline");
+        fail("the audio driver was stopped while the STT pipeline was running");
     }
     return drive("audio deinit", &s_audio_up, 0, true);
 }
@@ -582,7 +582,7 @@ static void *asker(void *seed)
     for (int i = 0; i < ASKS_EACH; i++) {
         esp_err_t err = state_manager_request(any_mode(), any(3) == 0 ? FOREVER_MS : any(3));
         if (err == ESP_ERR_INVALID_ARG) {
-            fail("a mode is not an argument");
+            fail("a valid mode was refused as an invalid argument");
         }
         usleep(any(200));
     }
@@ -597,7 +597,7 @@ static void *camera_user(void *done)
             s_camera_used = true;
             for (int i = 0; i < 5; i++) {
                 if (!s_camera_up) {
-                    fail("no camera while it is locked");
+                    fail("the camera was stopped while it was locked");
                 }
                 usleep(20);
             }
@@ -639,7 +639,7 @@ static void storm(unsigned seed, bool faults)
     for (int i = 0; i < 20; i++) {
         system_state_t to = any_mode();
         if (state_manager_request(to, FOREVER_MS) != ESP_OK) {
-            fail("after the storm %s mode was refused", state_manager_name(to));
+            fail("%s mode was refused after the random requests", state_manager_name(to));
         }
         expect_state(to, "after the storm");
     }
@@ -650,8 +650,7 @@ static void storm(unsigned seed, bool faults)
     }
 }
 
-/** Requests arrive faster than modes change: the last request wins, and skipped requests do not start a
- * change. */
+/** Requests arrive faster than modes change: the last must win, and skipped ones must start no drivers. */
 static void coalescing(void)
 {
     state_manager_request(SYSTEM_STATE_CAMERA_STANDBY, FOREVER_MS);
@@ -672,11 +671,11 @@ static void coalescing(void)
             state_manager_request(last, 0);
         }
         if (state_manager_request(last, FOREVER_MS) != ESP_OK) {
-            fail("the last request has not been met");
+            fail("the last request was not fulfilled");
         }
         expect_state(last, "after rapid requests");
         if (s_starts - starts > 30) {
-            fail("40 requests at once started %d drivers", s_starts - starts);
+            fail("40 requests in a row started %d drivers", s_starts - starts);
         }
     }
 }
@@ -703,7 +702,7 @@ static void each_step(void)
             }
             expect_state(from, step);
             if ((s_recoveries > recoveries) != (steps >= 2)) {
-                fail("%d error recoveries logged after %s", s_recoveries - recoveries, step);
+                fail("%d error recoveries were logged after step %s failed", s_recoveries - recoveries, step);
             }
         }
         if (steps < 6) {
@@ -712,7 +711,7 @@ static void each_step(void)
     }
 }
 
-/** A step and a later undo fail: recovery restores the former mode, no matter which drivers are running. */
+/** Makes a step and an undo fail: recovery must restore the former mode, whichever drivers are running. */
 static void recovering(void)
 {
     static const struct {
@@ -756,7 +755,8 @@ static void expect_error(const char *when, esp_err_t err, esp_err_t wanted, cons
     }
 }
 
-/** The error of a request names the failed step and its block, even if something else fails afterwards. */
+/** The error of a request must name the step that failed first and its block, even if something fails
+ * afterwards. */
 static void explaining(void)
 {
     state_change_t failed;
@@ -782,7 +782,7 @@ static void explaining(void)
     state_manager_request(SYSTEM_STATE_VOICE_ACTIVE, FOREVER_MS);
 }
 
-/** A stop that times out leaves a task that may end at any time: voice mode is started again. */
+/** If a stop times out, the task may still end at any time, so voice mode must be restarted. */
 static void stopping_a_deaf_task(void)
 {
     state_manager_info_t info;
@@ -809,7 +809,7 @@ static void started(void)
     s_started = true;
 }
 
-/** started() is called once the main task has ended, not when the first mode is up. */
+/** started() must be called when the main task has ended, not when the first mode is up. */
 static void starting(void)
 {
     if (state_manager_request(SYSTEM_STATE_CAMERA_STANDBY, FOREVER_MS) != ESP_OK) {
@@ -839,7 +839,7 @@ int main(int argc, char **argv)
     unsigned seed = argc > 1 ? (unsigned)atoi(argv[1]) : 1;
     s_random = seed;
     if (state_manager_request(SYSTEM_STATE_CAMERA_STANDBY, 0) != ESP_ERR_INVALID_STATE) {
-        fail("a request before the start");
+        fail("a request before the start was accepted");
     }
     if (state_manager_start(started) != ESP_OK || state_manager_start(NULL) != ESP_ERR_INVALID_STATE) {
         fail("start");

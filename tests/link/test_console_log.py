@@ -1,4 +1,4 @@
-"""The console log, our replacement for pytest-embedded's queue and listener process."""
+"""Tests the console log, which replaces pytest-embedded's queue and listener process."""
 
 from __future__ import annotations
 

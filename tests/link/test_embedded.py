@@ -1,4 +1,5 @@
-"""The installed pytest-embedded still matches the version that `hotpin_hil.link.embedded` was checked against."""
+"""Checks that the installed pytest-embedded still matches the version for which `hotpin_hil.link.embedded` was
+written."""
 
 from __future__ import annotations
 
@@ -37,7 +38,8 @@ def test_installed_version_is_the_checked_one(package: str) -> None:
     ],
 )
 def test_services_are_imported_by_name_when_a_dut_is_made(package: str, name: str) -> None:
-    """An import at module level would keep the class from before the replacement."""
+    """They must be imported when a dut is made: an import at module level would keep the class that the harness
+    replaces."""
     source = inspect.getsource(pytest_embedded.dut_factory)
     imports = re.findall(rf"^( *)from {package} import (.+)$", source, flags=re.MULTILINE)
     late = [names for indent, names in imports if indent]

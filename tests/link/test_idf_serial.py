@@ -1,4 +1,4 @@
-"""Our replacement of pytest-embedded's serial service: quick set-up, one thread, no leftovers."""
+"""Tests the replacement for pytest-embedded's serial service: quick set-up, one thread, nothing left behind."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def nothing_left_over(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture
 def app(tmp_path: Path) -> Any:
-    """Build with one file, at an offset without code."""
+    """A build with a single file, at an offset where no code is."""
     (tmp_path / "data.bin").write_bytes(os.urandom(20_000) + bytes(80_000))
     return SimpleNamespace(
         target="esp32",
@@ -178,7 +178,7 @@ def test_power_is_cycled_once_before_a_chip_counts_as_dead(
     cycles: list[int] = []
 
     def cycle() -> bool:
-        while server.is_connected:  # the port must be closed, because its bridge may lose power
+        while server.is_connected:  # the port must be closed, because the USB bridge may also lose power
             time.sleep(0.001)
         cycles.append(server.clients)
         return True
@@ -241,7 +241,7 @@ def board(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BoardProcess]:
 
 
 def set_up(board: BoardProcess, app: Any, **options: Any) -> tuple[str, float]:
-    """Sets up and tears down once.
+    """Sets the service up and tears it down once.
 
     Returns:
         The log, and the seconds from set-up to the chip's first line.

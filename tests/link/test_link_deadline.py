@@ -1,4 +1,5 @@
-"""Budgets of waits: the host's clock, and the clock of an emulated board if it runs slower."""
+"""Tests the budgets of waits, which count the host's time, or the time of an emulated board if its clock runs
+slower."""
 
 from __future__ import annotations
 
@@ -14,7 +15,7 @@ from tests.support.fake_firmware import FakeFirmware
 
 
 class Host:
-    """Manual host clock, and the clock of an emulated board that is `slower` times slower."""
+    """A host clock that the test advances, and an emulated board's clock, which is `slower` times slower."""
 
     def __init__(self, slower: float = 1.0) -> None:
         self.now_s = 1000.0
@@ -37,7 +38,7 @@ def host(monkeypatch: pytest.MonkeyPatch) -> Host:
 
 
 def lasts_s(deadline: Deadline, host: Host) -> float:
-    """Host seconds until a deadline expires, for a waiter that sleeps exactly for the requested time."""
+    """Host seconds until a deadline expires, if the waiter always sleeps for exactly the remaining time."""
     began_s = host.now_s
     while (remaining_s := deadline.remaining_s()) > 0:
         host.now_s += remaining_s
@@ -50,7 +51,7 @@ def test_budget_of_a_real_board_counts_host_time(host: Host) -> None:
 
 @pytest.mark.parametrize("slower", [1.0, 3.0])
 def test_budget_of_an_emulated_board_counts_board_time(host: Host, slower: float) -> None:
-    """The board's clock is read only after the host's time is up."""
+    """The board's clock is first read when the budget has passed on the host, so the wait lasts one more budget."""
     host.slower = slower
     assert lasts_s(Deadline(2.0, host.board_s), host) == pytest.approx(2.0 + slower * 2.0, rel=0.1)
 
@@ -73,13 +74,15 @@ def test_board_clock_is_not_read_for_each_chunk(host: Host) -> None:
 
 @pytest.mark.parametrize("budget_s", [2.0, 60.0])
 def test_stopped_board_clock_ends_the_wait(host: Host, budget_s: float) -> None:
-    """An emulator that hangs blocks its test for its budget and one more budget, not until the last resort."""
+    """If an emulator hangs, the wait must last for the budget and as long again (at least STALL_S), not until
+    LAST_RESORT."""
     lasts = lasts_s(Deadline(budget_s, lambda: 5.0), host)
     assert lasts == pytest.approx(budget_s + max(budget_s, STALL_S))
 
 
 def test_slow_board_clock_has_not_stopped(host: Host) -> None:
-    """A board on 3 % of a core needs 33 times the budget, so the last resort ends the wait."""
+    """A board on 3 % of a core needs 33 times the budget, so the wait ends at the limit LAST_RESORT, not because the
+    clock seems to have stopped."""
     host.slower = 33.0
     assert lasts_s(Deadline(2.0, host.board_s), host) == pytest.approx(2.0 * LAST_RESORT)
 
@@ -89,7 +92,7 @@ def test_unreadable_board_clock_falls_back_to_host_time(host: Host) -> None:
 
 
 def test_reply_of_a_slow_emulator_comes_in_time() -> None:
-    """On the host's clock, three times the command's budget passes; on the board's clock, only a tenth of it."""
+    """The reply comes after the command's budget by the host's clock, but within it by the board's."""
     board_s = 0.0
     late = threading.Event()
 

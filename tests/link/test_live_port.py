@@ -1,4 +1,4 @@
-"""A port that is pulled out and comes back, a log file that is replaced, and the reset lines."""
+"""Tests a port that is pulled out and comes back, a log file that is replaced, and the control lines for a reset."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def recording(tmp_path: Path) -> Iterator[Recording]:
 
 
 def received(recording: Recording, is_enough: Callable[[bytes], bool]) -> bytes:
-    """The bytes of a recording, as soon as enough have arrived."""
+    """Waits until enough bytes have arrived in a recording; returns them."""
     data, deadline = b"", time.monotonic() + PATIENCE_S
     while not is_enough(data):
         assert time.monotonic() < deadline, data

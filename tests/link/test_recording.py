@@ -1,4 +1,4 @@
-"""The bytes and notes of a monitor, in order, in memory and in a file."""
+"""Tests the recording of a monitor's bytes and notes, in order, in memory and in a file."""
 
 from __future__ import annotations
 

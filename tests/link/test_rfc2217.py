@@ -1,4 +1,4 @@
-"""The RFC 2217 client, against pyserial's own server side."""
+"""Tests the RFC 2217 client against pyserial's own server side."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def server() -> Iterator[Rfc2217Server]:
 
 @pytest.fixture
 def no_sleep(monkeypatch: pytest.MonkeyPatch) -> None:
-    """pyserial's client sleeps 50 ms at a time until an answer has arrived; the answer wakes ours at once."""
+    """Makes every sleep fail: an answer must wake our client at once, while pyserial's sleeps 50 ms at a time."""
 
     def fail(seconds: float) -> None:
         raise AssertionError(f"slept {seconds} s")
@@ -63,7 +63,7 @@ def test_timeout_and_unchanged_settings_send_nothing(server: Rfc2217Server, clie
         client.timeout = timeout
     client.baudrate = 115200
     client.apply_settings(client.get_settings())
-    client.reset_input_buffer()  # the acknowledgement shows that everything sent earlier was processed
+    client.reset_input_buffer()  # its acknowledgement shows that the server has processed everything sent earlier
     assert server.changes == [*before, ("purge", "rx")]
 
 
@@ -77,7 +77,8 @@ def test_changed_settings_are_acknowledged_at_once(server: Rfc2217Server, client
 
 
 def test_answer_of_an_interrupted_change_is_no_refusal_of_the_next() -> None:
-    """Ctrl-C comes during a change of the baud rate; then the clean-up restores the former rate."""
+    """If Ctrl-C interrupts a change of the baud rate, the clean-up requests the former rate before the first answer has
+    come."""
     connection = SimpleNamespace(rfc2217_send_subnegotiation=lambda option, value: None, logger=None)
     setting = _Setting(connection, "baudrate", rfc2217.SET_BAUDRATE, rfc2217.SERVER_SET_BAUDRATE)
     former, new, other = (rate.to_bytes(4, "big") for rate in (115200, 921600, 300))
@@ -94,7 +95,7 @@ def test_answer_of_an_interrupted_change_is_no_refusal_of_the_next() -> None:
 
 @pytest.mark.usefixtures("server")
 def test_change_after_an_interrupted_one_works(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ctrl-C comes while an answer is being parsed; then the clean-up restores the former rate."""
+    """Ctrl-C comes while an answer is being parsed; the clean-up must still be able to restore the former rate."""
 
     def interrupt(suboption: bytes) -> None:
         raise KeyboardInterrupt
@@ -276,7 +277,8 @@ def test_refused_connection_names_port_and_remedy(server: Rfc2217Server) -> None
     ],
 )
 def test_busy_or_non_rfc2217_server_is_named(greeting: bytes, message: str) -> None:
-    """Espressif's server lets a second client hang; a raw server forwards the port's bytes."""
+    """Two kinds of servers that are not usable: Espressif's while it has another client, and one that only forwards raw
+    bytes."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = Serial(None)
         port.port = f"rfc2217://127.0.0.1:{listener.getsockname()[1]}?timeout=0.5"

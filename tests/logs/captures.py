@@ -1,4 +1,4 @@
-"""The same log, recorded by different terminals and tools."""
+"""Turns a log into what different terminals and tools would record."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ def _with_prefix(prefix: Callable[[int], str]) -> Variant:
 
 
 def _clock(text: str) -> Variant:
-    """A prefix with the time of day; the lines are 700 ms apart, so that the day and the month end in the log."""
+    """Adds the time of day to each line. The lines are 700 ms apart and cross the end of a day and of a month."""
     return _with_prefix(lambda number: (START + timedelta(milliseconds=700 * number)).strftime(text))
 
 
 def _with_colours(start: bytes, end: bytes) -> Variant:
-    """Colours as ESP_LOG prints them, around each line with a header."""
+    """Adds ESP_LOG's colour codes around each line that has a log header."""
 
     def variant(log: bytes) -> bytes:
         lines = log.split(b"\n")

@@ -1,4 +1,5 @@
-"""A log gives the same facts, no matter how it was captured: prefixes, line endings, encodings, colours."""
+"""Checks that a log gives the same facts however it was captured, with any prefixes, line endings, encodings and
+colours."""
 
 from __future__ import annotations
 
@@ -27,7 +28,7 @@ OF_THE_CAPTURE = ("bytes", "ends_with_newline", "format")
 
 
 def facts(log: bytes, chunk: int = 1 << 16) -> dict[str, Any]:
-    """The facts of a log, without the facts about the capture itself."""
+    """What the analysis finds in a log, without what it finds about the capture itself."""
     found = analyze((log[at : at + chunk] for at in range(0, len(log), chunk)), "log").facts
     form = found["format"]
     kept = {name: value for name, value in found.items() if name not in OF_THE_CAPTURE}
@@ -55,7 +56,7 @@ def test_every_capture_of_a_short_log_gives_the_same_facts(variant: str) -> None
 
 
 def test_time_stamps_may_begin_and_end_within_a_log() -> None:
-    """`idf.py monitor` switches its time stamps with a key."""
+    """Time stamps may begin within a log, because a key in `idf.py monitor` turns them on and off."""
     part = b"".join(b"I (%d) app: tick %d\n" % (time, time) for time in range(1_000, 9_000))
     log = (
         VARIANTS["quoted"](part) + part + VARIANTS["idf_monitor"](part) + part + VARIANTS["arduino_ide"](part)

@@ -1,4 +1,5 @@
-"""Every line takes linear time, and every number is accepted: one damaged line must not delay an analysis."""
+"""One damaged line must not delay an analysis: a line of any form takes linear time, and a number of any size is
+accepted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Counting lines in bulk gives the same result as scanning each line, and lines counted in bulk have no events."""
+"""Checks that counting lines in bulk gives the same result as scanning each line, and that lines counted in bulk have
+no events."""
 
 from __future__ import annotations
 
@@ -82,7 +83,7 @@ Heap summary for capabilities 0x00001800:
 
 
 def mixture(seed: int) -> bytes:
-    """Random fragments, boxes that other lines interrupt, and damaged lines; times advance, jump and go back."""
+    """A random log of fragments, interrupted boxes and damaged lines. Its times advance, jump and go back."""
     choice = random.Random(seed)
     time = choice.choice([0, 500, 90_000])
     lines: list[bytes] = []
@@ -133,7 +134,7 @@ def test_counting_in_bulk_equals_line_by_line(seeds: range, monkeypatch: pytest.
 
 
 def plain_lines(log: bytes) -> Iterator[bytes]:
-    """The lines of a log that are counted in bulk, each shape once."""
+    """The different lines of a log that the reader counts in bulk."""
     kinds = LogReader().scan.line_kinds
     for line in set(log.split(b"\n")):
         if b"\x1b" not in line and b"\r" not in line and not NOT_PLAIN.match(kinds.of_lines(line + b"\n")):
@@ -141,7 +142,7 @@ def plain_lines(log: bytes) -> Iterator[bytes]:
 
 
 def events_of(lines: list[bytes], monkeypatch: pytest.MonkeyPatch) -> list[ev.LogEvent]:
-    """The events of lines if none is counted in bulk: the scanner passes on every line."""
+    """The events that these lines give if none of them is counted in bulk."""
     monkeypatch.setattr(LineKinds, "of_lines", lambda _, text: b"t" * text.count(b"\n"))
     return reading(b"\n".join(lines))[0]
 

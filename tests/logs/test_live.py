@@ -1,4 +1,5 @@
-"""A log that is still being written: the same events as afterwards, each as soon as its lines have arrived."""
+"""Reads a log while it is being written: the events must be the same as afterwards, each as soon as its lines have
+arrived."""
 
 from __future__ import annotations
 

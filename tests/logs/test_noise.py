@@ -1,4 +1,4 @@
-"""A row of known noise covers one line of a healthy board and nothing else."""
+"""Checks that each row of known_noise.toml covers one line of a healthy board and nothing else."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_only_the_line_itself_is_noise(line: str, is_error: bool) -> None:
 
 
 def test_noise_is_counted_wherever_it_stands() -> None:
-    """Noise also counts with colour codes, and after part of another task's line."""
+    """Noise must be counted even between colour codes, and after part of another task's line."""
     noise = next(noise for noise in known_noise() if noise.tag == "gpio")
     assert noise.count(f"{ISR}\r\n\x1b[0;31m{ISR}\x1b[0m\nI (7) main: rea{ISR}\r\ndy\n") == 3
     assert noise.count(ISR[:-10]) == 0
@@ -43,7 +43,7 @@ def test_every_row_has_a_reason_and_a_source() -> None:
 
 
 def test_a_recorded_healthy_start_has_no_error_but_noise() -> None:
-    """Compares only the lines of `gpio`, but in the whole recording."""
+    """Checks all lines of the recording with the tag `gpio`."""
     log = shared_data("real_logs/serial_monitor_2a9fccf.txt").read_bytes()
     lines = [parsed for parsed in map(parse_log_line, LineSplitter().feed(log)) if parsed]
     noise = next(noise for noise in known_noise() if noise.tag == "gpio")
@@ -55,7 +55,8 @@ DRIVERS = ("gpio", "ledc", "i2s_common")
 
 
 def test_driver_complaints_of_every_later_start_are_noise() -> None:
-    """The hardware image ran without a sensor. Each complaint of its real drivers has a row in known_noise.toml."""
+    """In this recording the hardware image ran without a sensor. Every warning and error of its real drivers must be
+    known noise."""
     log = shared_data("qemu_runs/hil-in-qemu.log").read_bytes()
     lines = [parsed for parsed in map(parse_log_line, LineSplitter().feed(log)) if parsed]
     logged = {(line.tag, line.level) for line in lines if line.tag in DRIVERS and line.level in "EW"}

@@ -1,5 +1,5 @@
-"""Truncated, doubled, garbled or interleaved logs: the reader never fails, never invents a box, and finds every intact
-box."""
+"""Reads truncated, doubled, garbled and interleaved logs: the reader must not fail, must not invent a box, and must
+find every intact box."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ BOX_LINES = 28
 
 
 def box_lines(number: int, t_ms: int) -> list[bytes]:
-    """A box with a unique context and figures."""
+    """A box whose context and figures contain its number, so that no two are equal."""
     stats = MemoryStats(t_ms, *(1000 * number + place for place in range(11)))
     lines = render(f"Context {number}", stats, dict.fromkeys(DELTA_LABELS, -number))
     return [f"I ({t_ms}) MEM_MGR: {line}".encode() for line in lines]
 
 
 def log_lines(boxes: int) -> list[tuple[int, bytes]]:
-    """A log, each line with the number of the box that it belongs to, 0 for none."""
+    """A log. Each line comes with the number of the box to which it belongs, or 0."""
     lines: list[tuple[int, bytes]] = [
         (0, b"ets Jul 29 2019 12:21:46"),
         (0, b""),
@@ -82,7 +82,7 @@ def damaged(draw: st.DrawFn) -> tuple[list[tuple[int, bytes]], set[int]]:
             lines.insert(at, (number, text))
         elif what == "garble" and text:
             place = draw(st.integers(0, len(text) - 1))
-            # A changed digit within the same KB gives a valid box: it is not detectable.
+            # If a changed digit leaves the figure in KB the same, the box is valid and the damage is not detectable.
             new = bytes([draw(st.integers(0, 255).filter(lambda value: value not in b"\n 0123456789+-"))])
             lines[at] = (number, text[:place] + new + text[place + 1 :])
         elif what == "join" and at + 1 < len(lines):
@@ -126,7 +126,7 @@ def test_damage_neither_fails_nor_invents_nor_hides_a_box(
     found = boxes_in(log)
     seen = [figures(box) for box in found]
     assert {f"Context {number}" for number in whole} <= {box.context for box in found}
-    # Every other box that was found has the figures of a real box; its title may be damaged.
+    # Any other box that is found must have the figures of a real box; only its title may be damaged.
     assert {box_figures[1:] for box_figures in seen} <= {box_figures[1:] for box_figures in REAL}
     pieces = [log[at : at + chunk] for at in range(0, len(log), chunk)]
     reader = LogReader()
@@ -138,7 +138,7 @@ def test_damage_neither_fails_nor_invents_nor_hides_a_box(
 @settings(max_examples=200, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 200), FOREIGN), max_size=20), st.integers(1, 3))
 def test_whole_lines_of_other_tasks_hide_no_box(foreign: list[tuple[int, bytes]], boxes: int) -> None:
-    """Lines of the box's own task are excluded, because they really damage a box."""
+    """Lines with the box's own tag are left out, because they do damage a box."""
     lines = [text for _, text in log_lines(boxes)]
     for at, text in foreign:
         if b"MEM_MGR" not in text:

@@ -1,4 +1,5 @@
-"""Events from lines: boots with and without banner, damaged time stamps, records, interrupted lines."""
+"""Tests which events the reader finds: boots with and without a banner, damaged time stamps, records, interrupted
+lines."""
 
 from __future__ import annotations
 
@@ -95,7 +96,8 @@ def test_boots_are_detected_by_any_of_their_signs(log: bytes, expected: list[tup
     [
         ((5_000, 5_010, 50, 5_020, 5_030), [3]),  # digits lost
         ((5_000, 5_010, 505_020, 5_030, 5_040), [3]),  # a digit too many
-        ((5_000, 5_566, 5_000, 5_600), []),  # tasks take the time stamp before the lock
+        # not odd: tasks take the time stamp before they wait for the lock
+        ((5_000, 5_566, 5_000, 5_600), []),
         ((5_000, 65_000, 65_010), []),  # a pause
     ],
 )
@@ -125,7 +127,7 @@ def test_damaged_banner_is_counted_and_quoted() -> None:
 
 
 def test_quoted_line_is_not_taken_for_a_line_of_another_task() -> None:
-    """Text that looks like a log line but has another time stamp is a quotation."""
+    """A text within a line that looks like a log line, but has a different time stamp, is a quotation."""
     log = b"I (90000) HTTP: server said E (533) TTS: Failed to allocate memory\n"
     reader = LogReader()
     assert [*reader.feed(log), *reader.close()] == []
@@ -143,7 +145,7 @@ def test_line_in_a_line_is_counted_with_both_headers() -> None:
 
 
 def test_endless_line_is_dropped_as_it_arrives() -> None:
-    """A gigabyte without a newline must not fill the memory."""
+    """A gigabyte without a newline must not fill the host's memory."""
     reader = LogReader()
     for _ in range(100):
         reader.feed(b"\0" * LINE_MAX)
@@ -251,7 +253,8 @@ def test_transition_in_record_and_log_line_counts_once() -> None:
 
 
 def test_late_record_of_a_finished_transition_opens_none() -> None:
-    """The monitor task writes statistics with a delay."""
+    """The record "Before …" may arrive after the end of its transition, because the monitor task writes statistics with
+    a delay."""
     firmware = Firmware()
     log = firmware.event("mode", 2_500, **{"from": "camera"}, to="voice", ok=True, duration_ms=400, step=None)
     log += firmware.sample("Before Voice Transition", 5_000, t=2_100, psram_free=4_000_000)
@@ -280,7 +283,7 @@ def test_leaks_are_judged_by_records_or_fresh_boxes_only() -> None:
         log += firmware.sample("Before Voice Transition", 9_000, t=2_000 + cycle)
         log += firmware.sample(
             "After Voice Transition", 9_000, t=2_000 + cycle
-        )  # a stale copy of the sample before
+        )  # stale: the same figures as the sample before
     states = MatchedStates()
     for event in read_events(log):
         states.feed(event)

@@ -1,1 +1,1 @@
-"""A model of the guide, compared with the firmware in random scripts: see docs/writing-tests.md."""
+"""A model of the memory management guide, which random scripts compare with the firmware: see docs/writing-tests.md."""

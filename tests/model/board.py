@@ -1,6 +1,6 @@
-"""The host-built firmware on a held clock, without a virtual board around it.
+"""Runs the host-built firmware with a clock that moves only on request, without a virtual board around it.
 
-The clock moves only in `run()` and `jump()`, so a game depends only on its script, not on host time.
+Only `run()` and `jump()` move the clock, so a game depends on its script alone, not on host time.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Item:
 
 
 class Board:
-    """Flash and RTC memory on the host, and the process that is the CPU while the power is on."""
+    """A board: files with its flash and RTC memory, and while its power is on, the process that runs the firmware."""
 
     def __init__(self, directory: Path, elf: Path, flash: bytes) -> None:
         self._elf = elf
@@ -100,7 +100,7 @@ class Board:
         self._await_stop(0)
 
     def cut_power(self) -> None:
-        """End the program. RTC memory is lost; flash is not. For the chip, this equals a reset over EN."""
+        """End the program. RTC memory is lost, flash is kept, as after a power cut or a reset over EN."""
         if self._process is not None:
             self._process.kill()
             self._close()
@@ -123,7 +123,7 @@ class Board:
     # --- time and the line ---
 
     def run(self, us: int) -> bool:
-        """Let the clock run. New output is in `items`. False if the program has ended in that time."""
+        """Let the clock run; adds the output to `items`. False if the program ended in that time."""
         try:
             self._clock.sendall(b"run=%d\n" % us)
         except (BrokenPipeError, ConnectionResetError):
@@ -151,7 +151,7 @@ class Board:
         return True
 
     def jump(self, us: int) -> None:
-        """Move the clock and all pending deadlines: nothing happens in that time."""
+        """Move the clock and all pending deadlines forward, so that nothing happens in between."""
         self._clock.sendall(b"jump=%d\n" % us)
         self.now_us += us
 
@@ -190,7 +190,7 @@ class Board:
     # --- requests ---
 
     def send(self, command: str, **args: Any) -> str:
-        """Put a request on the line; the clock does not move. Returns the id, as in `Item.head`."""
+        """Put a request on the serial line, without moving the clock. Returns its id, in the form of `Item.head`."""
         self._next_id = self._next_id % 65535 + 1
         self._uart.sendall(encode_request(self._next_id, command, args))
         return str(self._next_id)

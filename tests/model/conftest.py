@@ -1,4 +1,4 @@
-"""The option `--script` of test_replay.py."""
+"""Adds the option `--script` of test_replay.py."""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ def play(
 
 
 def main() -> int:
-    """Command line."""
+    """Run the command line; returns its exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))

@@ -1,4 +1,4 @@
-"""A game: one board, the model of it, and the script that is played.
+"""A game plays a script of operations on a board and on the model of it.
 
 `play("hold", caps="DMA", size=1000)` is the script line `hold caps=DMA size=1000`.
 """
@@ -32,7 +32,7 @@ OPERATIONS: dict[str, tuple[Operation, dict[str, Any]]] = {}
 
 
 def operation(**strategies: Any) -> Callable[[Operation], Operation]:
-    """Register an operation of the game."""
+    """Decorator: registers a function as an operation that scripts can name."""
 
     def register(function: Operation) -> Operation:
         OPERATIONS[function.__name__] = (function, strategies)
@@ -54,7 +54,7 @@ class Game:
     # --- scripts ---
 
     def play(self, name: str, **args: Any) -> None:
-        """Execute one operation and record it."""
+        """Execute one operation and add it to the script."""
         self.script.append(" ".join([name, *(f"{key}={value}" for key, value in args.items())]))
         try:
             if name != "start":
@@ -75,7 +75,7 @@ class Game:
     # --- a boot ---
 
     def begin(self, cause: int, reason: str, uptime_us: int = 0) -> None:
-        """Start the board and the model of this boot, and check what survived the last boot."""
+        """Start the board and a model of this boot, and check what survived from the last boot."""
         board = self.board
         board.start(cause, uptime_us)
         self.watcher = watcher = Watcher(board.now_us)
@@ -136,12 +136,12 @@ class Game:
         return alive
 
     def guard(self, within_us: int = GUARD_US) -> None:
-        """Wait for a periodic sample that is due soon, so that the operation meets one state only."""
+        """If a periodic sample is due soon, wait until it is over, so that it cannot come during the next operation."""
         for _ in range(3):
             left_us = self.watcher.schedule.due_in_us(self.board.now_us)
             if left_us is None or left_us > within_us:
                 return
-            # A sample that is already due may have been taken, although its record has not arrived.
+            # If a sample is already due, it may have been taken before now, although its record has not arrived.
             self.watcher.since_us = self.board.now_us + min(left_us, 0)
             expect(
                 self.run(max(left_us, 0) + 2 * QUIET_US), f"the program ended with {self.board.reset_code}"
@@ -158,17 +158,17 @@ class Game:
         self.watcher.check_quiet()
 
     def idle(self) -> None:
-        """Let the line send the rest of the last replies, so that the next request does not have to wait."""
+        """Let the serial line send the rest of the last replies, so that the next request does not have to wait."""
         self.run(QUIET_US)
 
     # --- requests ---
 
     def ask(self, command: str, **args: Any) -> Reply:
-        """The reply to a request."""
+        """Send a request; returns its reply."""
         return self.ask_all([(command, args)])[0]
 
     def ask_all(self, commands: list[tuple[str, Mapping[str, Any]]]) -> list[Reply]:
-        """Replies to requests that are all on the line before the clock runs."""
+        """Send requests without letting the clock run in between; returns their replies."""
         ids = [self.board.send(command, **args) for command, args in commands]
         alive = self.board.run_until_answered(ids)
         records = {head: [item.data for item in self.board.items if item.head == head] for head in ids}
@@ -177,13 +177,13 @@ class Game:
         return [merge_parts(records[head]) for head in ids]
 
     def good(self, command: str, **args: Any) -> Reply:
-        """The reply to a request that must succeed."""
+        """Send a request that must succeed; returns its reply."""
         reply = self.ask(command, **args)
         expect(reply["ok"], f"{command} {args}: {reply}")
         return reply
 
     def agree(self, good: bool, err: str, command: str, **args: Any) -> Reply:
-        """The reply to a request that must succeed if `good`, and otherwise fail with `err`."""
+        """Send a request that must succeed if `good`, and otherwise fail with `err`; returns its reply."""
         reply = self.ask(command, **args)
         wanted = "ok" if good else err
         expect((reply["ok"] and good) or (not good and reply.get("err") == err),
@@ -209,11 +209,11 @@ class Game:
         return figures
 
     def known(self) -> dict[str, int]:
-        """The present memory figures, read if they are not known."""
+        """The current memory figures; reads them if the model does not know them."""
         return self.watcher.memory.known or self.probe()
 
     def forget_sum(self) -> None:
-        """Drivers start or stop: the sum of the next reading may differ."""
+        """Drivers start or stop, so the sum of free and held memory may change until the next reading."""
         self._sum = None
 
 

@@ -1,4 +1,4 @@
-"""Warning levels, advice and fragmentation, as promised by the guide and memory_manager.h.
+"""Models warning levels, advice and fragmentation as the guide and memory_manager.h promise them.
 
 Written from those documents, not from the C code.
 """
@@ -20,7 +20,7 @@ Thresholds = Mapping[str, int]
 
 @dataclass(frozen=True)
 class Change:
-    """A level entered, or left (`recovered`)."""
+    """A level that was entered, or left (`recovered`)."""
 
     recovered: bool
     type: str
@@ -30,7 +30,7 @@ class Change:
 
 @dataclass
 class _Level:
-    """Warning and critical level of one measure; the critical one supersedes the warning."""
+    """The warning and critical levels of one quantity. While it is critical, the warning is not active."""
 
     warned: bool = False
     critical: bool = False
@@ -59,7 +59,8 @@ class Levels:
     levels: dict[str, _Level] = field(default_factory=dict)
 
     def check(self, stats: Stats, thresholds: Thresholds) -> list[Change]:
-        """Levels that a check of this sample enters and leaves, in the order of their announcement."""
+        """The levels that a check of this sample enters or leaves, in the order in which the firmware announces
+        them."""
         changes = []
         for memory, prefix in MEMORIES.items():
             names = (f"{memory.upper()}_LOW", f"{memory.upper()}_CRITICAL")
@@ -104,7 +105,7 @@ def fragmentation(regions: Iterable[Mapping[str, Any]], caps: set[str]) -> int:
 
 
 def advice(stats: Stats, thresholds: Thresholds) -> list[str]:
-    """First words of the advice of `mem.optimize`, in order."""
+    """The first words of each piece of advice that `mem.optimize` must give, in order."""
     high = thresholds["fragmentation_warning"]
     applies = {
         "internal RAM is low": stats["internal_free"] < thresholds["internal_ram_warning"],

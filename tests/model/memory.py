@@ -1,4 +1,4 @@
-"""Memory figures: direct readings of the allocator, low-water marks, the minimum ever, baselines and deltas."""
+"""Models memory figures: direct readings of the allocator, low-water marks, the minimum ever, baselines and deltas."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def _unlike(row: Any, other: Any) -> Any:
 
 
 class Memory:
-    """The model's current knowledge about the heaps."""
+    """What the model currently knows about the heaps."""
 
     def __init__(self) -> None:
         self.known: dict[str, int] | None = None
@@ -60,15 +60,16 @@ class Memory:
         self._iram: int | None = None
 
     def changes(self) -> None:
-        """Note that memory changes; the next direct reading shows the amount.
+        """Note that memory changes by an unknown amount, which the next direct reading shows.
 
-        The low-water marks also change: ESP-IDF adds up the lowest free memory of each heap, at different times.
+        The low-water marks may also fall: ESP-IDF adds up the lowest free memory of each heap, even if from different
+        times.
         """
         self.known = None
         self._may_sink = True
 
     def sinks(self) -> None:
-        """Note that a task is created and ends again: only the low-water marks may change."""
+        """Note that a task is created and ends again, so that only the low-water marks may change."""
         self._may_sink = True
 
     def read(self, before: Mapping[str, Any], after: Mapping[str, Any], reported: Figures,

@@ -21,7 +21,7 @@ POINTS = st.integers(-8, 8)
 
 
 def set_thresholds(game: Game, default: bool = False, **values: int) -> None:
-    """Set some thresholds; the others keep their values. A contradictory set changes nothing."""
+    """Set some thresholds; the others must keep their values. A contradictory set must change nothing."""
     watcher = game.watcher
     asked = {**(DEFAULT_THRESHOLDS if default else watcher.thresholds), **values}
     good = levels.are_valid(asked)
@@ -58,7 +58,7 @@ def near_fragmentation(game: Game, warning: int, critical: int) -> None:
     )
 )
 def near_all(game: Game, offsets: str) -> None:
-    """Set all byte thresholds near the current values: several levels change in one check."""
+    """Set all byte thresholds near the current figures, so that several levels change in one check."""
     numbers = [int(text) for text in offsets.split("+")]
     values = {}
     for index, (memory, prefix) in enumerate(MEMORIES.items()):
@@ -90,7 +90,7 @@ def edges(game: Game, memory: str, level: str, edge: int, far: int) -> None:
 
 
 def _threshold_left_at(free: int) -> int:
-    """The threshold of the level that is left at this number of free bytes: threshold + max(a tenth, 1,024)."""
+    """The threshold whose level ends at this number of free bytes: a tenth, or 1,024, above the threshold."""
     threshold = free * 10 // 11
     while threshold + max(threshold // 10, levels.HYSTERESIS_BYTES) > free and threshold > 0:
         threshold -= 1
@@ -126,7 +126,8 @@ def default_thresholds(game: Game) -> None:
 
 @operation()
 def check_now(game: Game) -> None:
-    """Call memory_manager_check_thresholds(): levels, events and callbacks are done when it returns."""
+    """Call memory_manager_check_thresholds(). When it returns, levels must be updated, events sent and callbacks
+    called."""
     figures = game.known()
     if not task_fits(game):
         return
@@ -140,7 +141,7 @@ def check_now(game: Game) -> None:
 
 @operation(add=st.integers(1, 8), log=st.integers(0, 1))
 def register(game: Game, add: int, log: int) -> None:
-    """Register callbacks for warnings and for recoveries: all of them or, beyond the limit, none."""
+    """Register callbacks for warnings and for recoveries. Beyond the limit, the firmware must register none of them."""
     watcher = game.watcher
     good = watcher.callbacks + add <= CALLBACKS_MAX
     if good:
@@ -151,7 +152,7 @@ def register(game: Game, add: int, log: int) -> None:
 
 @operation(reset=st.integers(0, 1))
 def calls(game: Game, reset: int) -> None:
-    """Compare the callbacks' calls: all calls, in order; `reset` unregisters all callbacks."""
+    """Compare all calls to the callbacks, in order. `reset` also unregisters the callbacks."""
     watcher, due = game.watcher, list(game.watcher.calls)
     reply = game.good("mem.callbacks")
     expect(

@@ -31,18 +31,20 @@ API_CASES = {
 
 @operation(context=CONTEXTS, times=st.sampled_from([1, 1, 2, 8, 9, 10, 15, 16, 17, 20, 33]))
 def log(game: Game, context: str, times: int) -> None:
-    """Log the statistics `times` times in a row without a pause: records are never lost; the oldest boxes are."""
+    """Log the statistics `times` times in a row without a pause. No record may be lost; the oldest boxes may be
+    dropped."""
     if not task_fits(game):
         return
     if 0 < game.watcher.schedule.interval_ms < 2 * BACKLOG_MS:
-        times = min(times, 2)  # output waiting for the line would delay periodic samples
+        # More output would still be waiting for the line when the next sample is due, and delay it.
+        times = min(times, 2)
     if times > 2:
         game.guard(BACKLOG_MS * 1000)
     figures = game.known()
     names = [f"{context}{number or ''}" for number in range(times)]
     monitored = game.watcher.schedule.interval_ms > 0
     for number, name in enumerate(names):
-        # Without monitoring, the task that writes the first log takes memory.
+        # While monitoring is off, the first log creates the task that writes it, which takes memory.
         known = figures if monitored or number == 0 else None
         game.watcher.logged.append(Snapshot(name[:CONTEXT_MAX], known))
     writes_logs(game, names)
@@ -54,7 +56,7 @@ def log(game: Game, context: str, times: int) -> None:
 
 @operation(times=st.integers(1, 12))
 def log_and_stop(game: Game, times: int) -> None:
-    """Log, and stop monitoring immediately: the reply arrives when all logs are written."""
+    """Log, and stop monitoring immediately. The reply must not arrive before all logs are written."""
     schedule = game.watcher.schedule
     if not task_fits(game) or not schedule.interval_ms:
         return
@@ -76,7 +78,7 @@ def log_and_stop(game: Game, times: int) -> None:
 
 @operation(last=st.integers(0, 17))
 def history(game: Game, last: int) -> None:
-    """Compare `mem.history`: newest first."""
+    """Compare the reply of `mem.history`, newest first."""
     wanted = game.watcher.history.rows(last)
     reply = game.good("mem.history", last=last)
     rows = [dict(zip(reply.get("fields", []), row, strict=True)) for row in reply["snapshots"]]
@@ -85,7 +87,7 @@ def history(game: Game, last: int) -> None:
 
 @operation(back=st.integers(-1, 10))
 def events(game: Game, back: int) -> None:
-    """Compare `mem.events`: the events after the `back`-th last, oldest first. The command also reports failed
+    """Compare the reply of `mem.events`: the last `back` events, oldest first. The command must also report failed
     allocations."""
     newest = game.watcher.events.newest + len(game.watcher.failures)
     since = max(newest - back, 0)
@@ -96,7 +98,7 @@ def events(game: Game, back: int) -> None:
 
 @operation(state=STATES, take=st.integers(0, 1))
 def baseline(game: Game, state: str, take: int) -> None:
-    """Set a baseline (of a state, or the general baseline), or read all baselines."""
+    """Read all baselines and, if `take` is set, first set the baseline of a state ("": the general one)."""
     figures = {memory: game.known()[f"{memory}_free"] for memory in CAPS}
     watcher, states = game.watcher, game.baselines
     if take:
@@ -119,14 +121,14 @@ def baseline(game: Game, state: str, take: int) -> None:
 
 @operation(count=st.integers(2, 5))
 def baselines(game: Game, count: int) -> None:
-    """Set the baselines of a number of states; beyond the limit they are refused."""
+    """Set the baselines of `count` states; those beyond the limit must be refused."""
     for number in range(1, count + 1):
         baseline(game, f"m{number}", 1)
 
 
 @operation()
 def optimize(game: Game) -> None:
-    """`mem.optimize`: advice by pressure and fragmentation; a stream that has ended is closed."""
+    """`mem.optimize` must give advice by pressure and fragmentation, and close a stream that has ended."""
     figures = game.known()
     wanted = levels.advice(figures, game.watcher.thresholds)
     gives = game.stream["costs"] if game.stream is not None and game.stream["ended"] else 0
@@ -147,6 +149,6 @@ def optimize(game: Game) -> None:
 
 @operation(case=st.sampled_from(sorted(API_CASES)))
 def api(game: Game, case: str) -> None:
-    """Call an edge case of the API: it must give an error and have no effect."""
+    """Call an edge case of the API, which must return an error and have no effect."""
     reply = game.good("mem.api", case=case)
     expect(reply["err"] == API_CASES[case], f"mem.api {case}: {reply['err']}, not {API_CASES[case]}")

@@ -32,7 +32,7 @@ def _note_hold(game: Game, reply: dict[str, int], caps: str) -> None:
 
 @operation(caps=CAPS_SETS, size=SIZES)
 def hold(game: Game, caps: str, size: int) -> None:
-    """Allocate one block, as any component does."""
+    """Allocate one block, as any component might."""
     fits = max(size, BLOCK_MIN) <= game.known()[f"{MEMORY_OF[caps]}_largest"]
     wanted = _free_id(game)
     if wanted is None:
@@ -83,7 +83,7 @@ def split(game: Game, caps: str, block: int, count: int) -> None:
 
 @operation(which=st.integers(0, 3))
 def release(game: Game, which: int) -> None:
-    """Free the `which`-th hold; 0 frees all, and a number beyond the last hold means an unknown id."""
+    """Free the `which`-th hold. 0 frees all; a number beyond the last hold requests an unknown id."""
     if which > len(game.holds):
         game.agree(False, "ESP_ERR_NOT_FOUND", "heap.release", id=HOLDS_MAX)
         return
@@ -100,7 +100,7 @@ def release(game: Game, which: int) -> None:
 
 @operation()
 def probe(game: Game) -> None:
-    """Compare all figures of the manager with the allocator's."""
+    """Compare every figure of the memory manager with the allocator's."""
     figures = game.probe()
     quick = game.good("mem.free")
     expect(all(quick[memory] == figures[f"{memory}_free"] for memory in MEMORY_OF.values()),
@@ -109,7 +109,8 @@ def probe(game: Game) -> None:
 
 @operation(memory=st.sampled_from(["dma", "psram"]), near=st.integers(-64, 64) | SIZES)
 def check(game: Game, memory: str, near: int) -> None:
-    """`mem.check` is true exactly if such an allocation succeeds: `near` the largest block, or of `near` bytes."""
+    """`mem.check` must be true exactly if an allocation succeeds. `near`: its distance from the largest block if at
+    most 64, else its size."""
     largest = game.known()[f"{memory}_largest"]
     size = max(largest + near, 1) if abs(near) <= 64 else near
     said = game.good("mem.check", **{memory: size})["available"]
@@ -160,7 +161,7 @@ def place(game: Game, caps: str, sizes: str) -> None:
 
 @operation(caps=st.sampled_from(["DMA", "SPIRAM"]), nth=st.integers(1, 3), count=st.integers(1, 7))
 def fail(game: Game, caps: str, nth: int, count: int) -> None:
-    """Let allocations fail: the slots keep the first four until they are reported, and count the others."""
+    """Let allocations fail. Until they are reported, the firmware must keep the first four and count the others."""
     if game.known()[f"{MEMORY_OF[caps]}_largest"] < 1024 or len(game.holds) + nth > HOLDS_MAX:
         return
     game.good("heap.fail", caps=caps, nth=nth, count=count)
@@ -179,7 +180,7 @@ def fail(game: Game, caps: str, nth: int, count: int) -> None:
 
 @operation()
 def finish(game: Game) -> None:
-    """Free everything: no byte is missing."""
+    """Free everything; no byte may be missing."""
     release(game, 0)
     expect_rows(game.good("mem.events")["events"], game.watcher.events.since(0), "mem.events")
     expect(not len(game.watcher.failures), "failed allocations are not reported")

@@ -25,13 +25,13 @@ PLENTY = {"internal": 60_000, "psram": 200_000}
 
 
 def has_plenty(game: Game) -> bool:
-    """Whether every mode certainly fits."""
+    """Whether there is certainly enough memory for every mode."""
     figures = game.known()
     return all(figures[f"{memory}_largest"] >= size for memory, size in PLENTY.items())
 
 
 def _before(game: Game) -> None:
-    """Memory is about to change; drivers may miss memory."""
+    """Prepare for a mode change, which changes memory and in which drivers may fail to allocate."""
     game.good("mem.events")
     game.watcher.memory.changes()
     game.forget_sum()
@@ -81,7 +81,7 @@ def mode(game: Game, to: str, fail: str, undo: int) -> None:
         game.cycles += to == "camera"
     done = STEPS[to][: STEPS[to].index(fails)] if fails in STEPS[to] else STEPS[to]
     if stuck_at or (to == "camera" and "tts.stop" in done and fails not in ("lock", "admission")):
-        game.stream = None  # a recovery stops everything, including the stream
+        game.stream = None  # recovery and a change to camera mode close the stream
     game.settle()
     _check_event(game, old, to, fails, bool(stuck_at))
     _check_mode(game)
@@ -95,7 +95,7 @@ def mode(game: Game, to: str, fail: str, undo: int) -> None:
 
 
 def _undone_first(steps: list[str], fails: str) -> str:
-    """The first step that is undone when `fails` fails."""
+    """The step whose undo comes first if the step `fails` fails; "" if nothing is undone."""
     done = steps[: steps.index(fails)] if fails in steps else []
     return next((step for step in reversed(done) if step not in WITHOUT_UNDO), "")
 
@@ -135,14 +135,14 @@ def _check_ledger(game: Game, to: str, fails: str) -> None:
 
 
 def _check_baseline(game: Game, name: str) -> None:
-    """The free memory after a mode's first entry is its baseline; later entries do not move it."""
+    """The free memory after a mode's first entry must be its baseline; later entries must not change it."""
     if name in game.baselines or len(game.baselines) >= STATES_MAX:
         return
     entered = next(row for row in game.watcher.history.rows() if row["context"].startswith("After"))
     reply = game.good("mem.baseline", state=name)
     said = {memory: reply[memory] for memory in CAPS}
     wanted = {memory: entered[f"{memory}_free"] for memory in CAPS}
-    # While monitoring is off, the log before it may have created the task that writes it.
+    # While monitoring is off, the preceding log may have created the task that writes it, which takes memory.
     writer = {memory: free - (0 if memory == "psram" else MONITOR_TASK) for memory, free in wanted.items()}
     possible = [wanted] if game.watcher.schedule.interval_ms else [wanted, writer]
     expect(said in possible, f"baseline of {name} is {said}, after the entry {wanted} were free")
@@ -151,7 +151,7 @@ def _check_baseline(game: Game, name: str) -> None:
 
 @operation(first=st.sampled_from(["camera", "voice"]), last=st.sampled_from(["camera", "voice"]))
 def requests(game: Game, first: str, last: str) -> None:
-    """Two requests in quick succession: the last request counts, the first is skipped."""
+    """Send two requests in quick succession. The last one must win; the first is skipped."""
     if not has_plenty(game) or last == game.mode:
         return
     watcher, old = game.watcher, game.mode

@@ -26,18 +26,18 @@ INTERVALS = st.sampled_from(
 
 
 def task_fits(game: Game) -> bool:
-    """Whether the short-lived task that writes logs certainly fits, or is not needed."""
+    """Whether the short-lived task that writes logs is not needed, or there is certainly memory for it."""
     return game.watcher.schedule.interval_ms > 0 or game.known()["internal_largest"] >= SCARCE
 
 
 def writes_logs(game: Game, outputs: object) -> None:
-    """While monitoring is off, a short-lived task writes the logs; it takes memory while it runs."""
+    """Note that logs follow. While monitoring is off, a short-lived task writes them, and takes memory meanwhile."""
     if outputs and not game.watcher.schedule.interval_ms:
         game.watcher.memory.sinks()
 
 
 def quiet_again(game: Game) -> None:
-    """Wait until the memory of the short-lived task is free."""
+    """Wait until the memory of the short-lived task is free again, if monitoring is off."""
     if not game.watcher.schedule.interval_ms:
         expect(game.run(50_000), "the program ended")
 
@@ -76,7 +76,8 @@ def monitor(game: Game, interval_ms: int) -> None:
 
 @operation(interval_ms=st.sampled_from([100, 130, 250, 400, 1000]), ms=st.integers(900, 8000))
 def burst(game: Game, interval_ms: int, ms: int) -> None:
-    """Monitor faster than the line can write, then as before: records are never lost; the oldest boxes are."""
+    """Monitor faster than the line can write, then as before. No record may be lost; the oldest boxes may be
+    dropped."""
     schedule = game.watcher.schedule
     if schedule.interval_ms == 0 or game.mode == "voice":
         return
@@ -103,7 +104,7 @@ def burst(game: Game, interval_ms: int, ms: int) -> None:
     | st.integers(1, 5000)
 )
 def wait(game: Game, ms: int) -> None:
-    """Let time pass, everything running."""
+    """Let the clock run; everything runs as usual."""
     interval_ms = game.watcher.schedule.interval_ms
     ms = min(ms, SAMPLES_MAX * interval_ms) if interval_ms else ms
     ms = min(ms, VOICE_WAIT_MS) if game.mode == "voice" else ms
@@ -115,7 +116,7 @@ def wait(game: Game, ms: int) -> None:
     days=st.sampled_from([0, 0, 1, 24, 25, 49, 50, 100]), ms=st.integers(0, 9_000_000).map(lambda n: n * 10)
 )
 def jump(game: Game, days: int, ms: int) -> None:
-    """Jump months ahead, then log: one of the missed samples is taken, and the grid is unchanged."""
+    """Jump up to months ahead, then log. One of the missed samples must be taken, and the grid must be unchanged."""
     if not task_fits(game):
         return
     watcher, schedule = game.watcher, game.watcher.schedule

@@ -47,7 +47,7 @@ def _flip(game: Game, flips: Any) -> None:
 
 @operation(flips=FLIPS)
 def reboot(game: Game, flips: str) -> None:
-    """`sys.reboot`; then bits of RTC memory flip."""
+    """Restart with `sys.reboot`, and flip bits of RTC memory during the reset."""
     game.board.send("sys.reboot")
     code = _await_end(game)
     expect(code == SOFTWARE, f"sys.reboot reset the chip with code {code}")
@@ -58,7 +58,7 @@ def reboot(game: Game, flips: str) -> None:
 
 @operation(kind=st.sampled_from(sorted(CRASHES)), logs=st.integers(0, 20), flips=FLIPS)
 def crash(game: Game, kind: str, logs: int, flips: str) -> None:
-    """Log, then crash immediately: the snapshots survive although nothing was written to the line yet."""
+    """Log, then crash immediately. The snapshots must survive although nothing was written to the line yet."""
     if not task_fits(game):
         logs = 0
     figures = game.known()
@@ -78,7 +78,7 @@ def crash(game: Game, kind: str, logs: int, flips: str) -> None:
 
 @operation(flips=FLIPS)
 def brown_out(game: Game, flips: str) -> None:
-    """The supply sags: the detector resets the chip."""
+    """Cause a brown-out: the detector must reset the chip."""
     game.board.fault("brown_out")
     code = _await_end(game)
     game.end_boot(power_lost=False)
@@ -88,7 +88,8 @@ def brown_out(game: Game, flips: str) -> None:
 
 @operation(during=st.sampled_from(["", "camera", "voice"]), after_ms=st.integers(0, 600), uptime_us=UPTIMES)
 def power_cut(game: Game, during: str, after_ms: int, uptime_us: int) -> None:
-    """Cut the power, perhaps within a mode change; then start near a wrap of a counter. Only flash survives."""
+    """Cut the power, perhaps during a mode change, and boot with an uptime near a counter's wrap. Only flash may
+    survive."""
     if during:
         game.board.send("mode.set", to=during)
     game.board.run(after_ms * 1000 + 1)

@@ -1,4 +1,4 @@
-"""Operations on streams of speech."""
+"""Operations on TTS streams."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ SPEECH_RATE = 16_000
 
 @operation(frames=st.integers(1, 40), speak=st.integers(0, 2))
 def tts_open(game: Game, frames: int, speak: int) -> None:
-    """Open a stream: 64 KB of PSRAM, 32 KB must stay free. `speak`: 1 plays it at once, 2 also lets it be reclaimed
-    afterwards."""
+    """Open a stream, which takes 64 KB of PSRAM if another 32 KB stay free. `speak`: 1 plays it at once, 2 also lets it
+    be reclaimed afterwards."""
     figures, watcher = game.known(), game.watcher
     if figures["internal_largest"] < PLENTY["internal"]:
         return
@@ -77,7 +77,7 @@ def tts_speak(game: Game) -> None:
 
 @operation()
 def tts_close(game: Game) -> None:
-    """Close the stream: all its memory is freed."""
+    """Close the stream, which must free all its memory."""
     free = game.known()["total_free"]
     if game.stream is None:
         game.agree(False, "ESP_ERR_INVALID_STATE", "tts.close")

@@ -1,4 +1,5 @@
-"""The bounded buffers of the memory manager: the entries that each keeps when it is full. From memory_manager.h."""
+"""Models the bounded buffers of the memory manager: which entries each keeps when it is full, as memory_manager.h
+says."""
 
 from __future__ import annotations
 
@@ -36,7 +37,7 @@ class Events:
         self._kept: deque[Row] = deque(maxlen=EVENTS)
 
     def put(self, event: Row) -> None:
-        """Add an event; events are numbered from 1."""
+        """Add an event and number it; numbers start at 1."""
         self.newest += 1
         self._kept.append({"sequence": self.newest, **event})
 

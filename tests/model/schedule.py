@@ -1,4 +1,4 @@
-"""When periodic samples are due."""
+"""Models when periodic samples are due."""
 
 from __future__ import annotations
 
@@ -26,14 +26,15 @@ class Schedule:
         self._loose_us = 0
 
     def set(self, now_us: int, interval_ms: int, congested: bool = False, loose_us: int = 0) -> None:
-        """Note that monitoring starts, changes its interval, or stops (0); `loose_us`: uncertainty of the time."""
+        """Note that monitoring starts, changes its interval, or stops (0). `loose_us`: how uncertain the time of this
+        change is."""
         self._loose_us = loose_us
         self.interval_ms = interval_ms
         self.congested = congested
         self._due_us = now_us + interval_ms * 1000 if interval_ms else None
 
     def is_overdue(self, now_us: int) -> bool:
-        """Whether a sample is missing at this time; the line may take a while to send it."""
+        """Whether a sample is missing at this time, with an allowance for the time that the line takes to send it."""
         return self._due_us is not None and now_us > self._due_us + ARRIVAL_US
 
     def due_in_us(self, now_us: int) -> int | None:

@@ -1,6 +1,6 @@
-"""RTC memory across a reset: two banks of snapshots, used alternately, each part with its own CRC.
+"""Models RTC memory across a reset: two banks of snapshots, used alternately. Each part has its own CRC.
 
-From mem_ring.h. A flipped bit must invalidate exactly the part that contains it.
+Written from mem_ring.h. A flipped bit must invalidate exactly the part that contains it.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Survival:
         return max(valid, key=lambda bank: bank.generation, default=None)
 
     def check_last(self, reply: Row, reason: str, count: int, boot_id: str) -> None:
-        """Check `sys.last` at the start of boot `count`, which takes over the other bank."""
+        """Check the reply of `sys.last` at the start of boot `count`. This boot then takes over the other bank."""
         last = self._last()
         said = {key: reply.get(key) for key in ("reset_reason", "boot_count", "boot_id")}
         rows = [dict(zip(reply.get("fields", []), row, strict=True)) for row in reply["snapshots"]]
@@ -62,7 +62,7 @@ class Survival:
         self._banks[self._present] = Bank(generation, count, boot_id)
 
     def boot_ended(self, rows: list[Row], power_lost: bool) -> None:
-        """Record the end of the boot and its snapshots, newest first."""
+        """Note the end of the boot and its snapshots, newest first."""
         if power_lost:
             self._banks = [None, None]
             return

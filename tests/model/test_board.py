@@ -1,4 +1,4 @@
-"""The held clock of the host-built firmware: it moves only on request, by exactly the requested time."""
+"""Tests the clock of the host-built firmware: it must move only on request, by exactly the requested time."""
 
 from __future__ import annotations
 

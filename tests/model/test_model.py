@@ -1,4 +1,4 @@
-"""Random games of model and firmware: fixed seeds, and a fresh seed, which is printed."""
+"""Plays random games on the firmware and the model, with fixed seeds and with a fresh seed, which is printed."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ class Watcher:
         return not (self.boxes.waiting or self.logged or self._follow or self._announced or self._part)
 
     def outstanding(self) -> str:
-        """The expected output that has not arrived, as text."""
+        """Describes the expected output that has not arrived."""
         waiting = (list(self.boxes.waiting), list(self.logged), list(self._follow), self._announced)
         return "boxes {}, snapshots {}, after a warning {}, announced {}".format(*waiting)
 
@@ -73,7 +73,7 @@ class Watcher:
             expect(False, f"no sample at {self.now_us} us, interval {self.schedule.interval_ms} ms")
 
     def fail(self, size: int, caps: int, function: str) -> None:
-        """Note that an allocation is about to fail."""
+        """Note that the next request makes this allocation fail."""
         self.failures.put({"size": size, "caps": caps, "function": function, "at_us": self.now_us})
 
     def jumped(self, now_us: int) -> None:
@@ -109,12 +109,12 @@ class Watcher:
         self._t = data["t"]
 
     def unwrapped_age_ms(self, stamp_ms: int) -> int:
-        """Milliseconds since a 32-bit time stamp; negative if it is in the future."""
+        """Milliseconds since a 32-bit time stamp, even if its counter has wrapped; negative if it is in the future."""
         age = (self.now_us // 1000 - stamp_ms) % WORD
         return age if age < WORD // 2 else age - WORD
 
     def taken_us(self, stamp_ms: int) -> int:
-        """Time of a time stamp, us; it must be within the operation in progress."""
+        """A time stamp in microseconds without wrapping. It must lie within the current operation."""
         taken_us = (self.now_us // 1000 - self.unwrapped_age_ms(stamp_ms)) * 1000
         expect(self.since_us - SLACK_MS * 1000 <= taken_us <= self.now_us + 1000,
                f"time stamp {stamp_ms} ms is not within {self.since_us} to {self.now_us} us")  # fmt: skip
@@ -185,7 +185,7 @@ class Watcher:
 
     def _check_snapshot(self, wanted: Snapshot, context: str, stats: Row) -> None:
         expect(context == wanted.context, f"snapshot {context!r} instead of {wanted.context!r}")
-        if context == "Memory Warning":  # a copy of the sample that was checked
+        if context == "Memory Warning":  # must be a copy of the sample that was checked
             for name, value in (wanted.figures or {}).items():
                 expect(stats[name] == value, f"{context}: {name} is {stats[name]}, the sample had {value}")
             return
@@ -222,7 +222,7 @@ class Watcher:
         if self.callbacks and self.callback_logs:
             names = {False: "Warning Callback", True: "Recovery Callback"}
             for number, change in enumerate(changes):
-                # While monitoring is off, the first log creates the task that writes it.
+                # While monitoring is off, the first log creates the task that writes it, so later figures are unknown.
                 steady = number == 0 or self.schedule.interval_ms > 0
                 followers.append(Snapshot(names[change.recovered], self.memory.known if steady else None))
         return followers

@@ -15,14 +15,14 @@ HIGHER_OPTIMISATION = "-O2"
 
 @dataclass(frozen=True)
 class Code:
-    """Object code of a file, as built and at a higher optimisation."""
+    """Object code of a file, compiled with the build's options and with a higher optimisation level."""
 
     as_built: bytes
     optimised: bytes
 
 
 class Compiler:
-    """The compile commands of a built copy of the project."""
+    """Compiles files with the commands of a built copy of the project."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -41,7 +41,7 @@ class Compiler:
         )
 
     def learn(self, file: str) -> None:
-        """Compiles an unchanged file, with which `judge` compares the changed one."""
+        """Compiles the unchanged file. `judge` compares the changed one with this code."""
         if file not in self._unchanged:
             self._unchanged[file] = self.compile(file)
 

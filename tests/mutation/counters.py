@@ -1,4 +1,4 @@
-"""Counts of executed lines from a build with HOTPIN_COVERAGE.
+"""Reads which lines were executed by a build with HOTPIN_COVERAGE.
 
 The host build's programs keep their counters in shared files (firmware/native/coverage/counters.c); programs that end
 by themselves write gcov's data files.
@@ -30,7 +30,7 @@ Lines = dict[str, set[int]]
 
 @dataclass
 class Coverage:
-    """Lines of the firmware's components that were executed, and those that could have been."""
+    """The executed and the executable lines of the firmware's components."""
 
     executed: Lines = field(default_factory=dict)
     executable: Lines = field(default_factory=dict)
@@ -39,7 +39,7 @@ class Coverage:
 
 
 def write_data_files(root: Path, counters: Path) -> None:
-    """Writes gcov's data files from the counter files in `counters`."""
+    """Turns the counter files in `counters` into gcov's data files."""
     environment = {**os.environ, "HOTPIN_COUNTERS": str(counters), "HOTPIN_COUNTERS_DUMP": "1"}
     for name, program in PROGRAMS.items():
         if (counters / name).exists():
@@ -47,7 +47,7 @@ def write_data_files(root: Path, counters: Path) -> None:
 
 
 def add_up(folders: Sequence[Path], total: Path) -> None:
-    """Adds the counter files of several folders, into the folder `total`."""
+    """Adds up the counter files of several folders, and writes the sums into the folder `total`."""
     total.mkdir()
     for name in PROGRAMS:
         files = [folder / name for folder in folders if (folder / name).exists()]
@@ -63,7 +63,7 @@ def data_files(root: Path) -> list[Path]:
 
 
 def trace(root: Path, file: Path) -> None:
-    """Writes the counts of gcov's data files for gcovr."""
+    """Writes the counts in gcov's data files as a file that gcovr can merge."""
     filters = ("--filter", "firmware/components/", "--filter", "firmware/main/")
     gcovr(root, *filters, "--json", str(file), *map(str, data_files(root)))
 

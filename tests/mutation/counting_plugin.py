@@ -19,7 +19,7 @@ _WORKER = os.environ.get("PYTEST_XDIST_WORKER", "main")
 _KEEP = Path(os.environ["HOTPIN_KEEP"])
 _COUNTERS = _KEEP / f"counters-{_WORKER}"
 _COUNTERS.mkdir(parents=True, exist_ok=True)
-# Before the board starts: its firmware inherits the variable.
+# Set before the board starts, because its firmware inherits the variable.
 os.environ["HOTPIN_COUNTERS"] = str(_COUNTERS)
 
 _numbers = count()
@@ -37,7 +37,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
         counts = file.read_bytes()
         if any(counts):
             shutil.copy(file, folder)
-            with file.open("r+b") as clear:  # in place: running firmware has the file mapped
+            with file.open("r+b") as clear:  # not replaced, because running firmware has the file mapped
                 clear.write(bytes(len(counts)))
     entry = {"test": item.nodeid, "seconds": round(seconds, 3), "folder": folder.name}
     with (_KEEP / "tests.jsonl").open("a", encoding="utf-8") as index:

@@ -1,4 +1,4 @@
-"""Triage of survivors: mutants that no test can kill, each with the reason, in equivalent.toml."""
+"""Reads equivalent.toml: mutants that no test can kill, each with the reason."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Equivalent:
 
 
 def load(path: Path = FILE) -> list[Equivalent]:
-    """All entries."""
+    """All entries of equivalent.toml."""
     return [Equivalent(**row) for row in read_tables(path, "equivalent")]
 
 

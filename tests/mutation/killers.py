@@ -49,7 +49,7 @@ def _by_host_tests(checkout: Checkout, runs: Sequence[TestRun]) -> Kill | None:
         return Kill("host tests", TIMED_OUT)
     if not done.returncode:
         return None
-    # A sanitizer ends the process before pytest prints anything.
+    # pytest names no test if a sanitizer has ended the process.
     failed = _FAILED.search(done.stdout)
     return Kill("host tests", failed[1] if failed else f"{runs[0].name} (exit status {done.returncode})")
 

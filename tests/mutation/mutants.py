@@ -15,7 +15,7 @@ from universalmutator import mutator
 
 RULES = ["universal.rules", "c_like.rules", "c.rules"]
 NOT_MUTATED = [
-    r"^\s*#\s*(if|el|end|include|pragma|error|undef)",  # the configuration decides which code is compiled
+    r"^\s*#\s*(if|el|end|include|pragma|error|undef)",  # #if and the like: the configuration decides them
     r"_Static_assert|^\s*ESP_LOG[EWIDV]\(|^\s*assert\(",  # checks that cannot fail, and log messages
 ]
 _COMMENT = re.compile(r'"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\'|/\*.*?\*/|//[^\n]*', re.DOTALL)
@@ -87,7 +87,7 @@ def planted(mutant: Mutant, root: Path) -> Iterator[None]:
 
 
 def _without_comments(text: str) -> str:
-    """The text with spaces in place of comments, since the mutator skips a line with a comment."""
+    """The text with its comments replaced with spaces, because the mutator skips lines that have a comment."""
 
     def blank(found: re.Match[str]) -> str:
         return found[0] if found[0][0] in "\"'" else re.sub(r"[^\n]", " ", found[0])

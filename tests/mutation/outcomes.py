@@ -1,4 +1,5 @@
-"""Outcomes of mutants: a file of JSON lines that a later run continues, and a table by component."""
+"""Records the outcomes of mutants in a file of JSON lines, which a later run continues, and prints a table by
+component."""
 
 from __future__ import annotations
 
@@ -28,7 +29,7 @@ class Outcome:
 
 
 class OutcomesFile:
-    """JSON lines: first the draw, then one outcome per line; the last outcome of a mutant counts."""
+    """A file of JSON lines: first the draw, then one outcome per line. A mutant's last outcome counts."""
 
     def __init__(self, path: Path, drawn: dict[str, Any]) -> None:
         """Continue the file if it belongs to the same draw; otherwise start a new file.
@@ -56,7 +57,7 @@ class OutcomesFile:
 
 
 def _read(line: str) -> Any:
-    """A line's value; None for the incomplete last line of a killed run."""
+    """A line's JSON value; None for an incomplete line, which is the last one of a killed run."""
     try:
         return json.loads(line)
     except json.JSONDecodeError:

@@ -1,4 +1,5 @@
-"""Which tests reach a line of the firmware: measured with gcov, and kept until the firmware or the tests change."""
+"""Finds the tests that reach a line of the firmware, measured with gcov and kept until the firmware or the tests
+change."""
 
 from __future__ import annotations
 
@@ -19,7 +20,7 @@ HOST_SOURCES = (*FIRMWARE, "tests/firmware", "tests/native", "tests/support", "t
 SUITE_SOURCES = (*FIRMWARE, "hil_tests", "fixtures")
 """Folders with the files that decide which test reaches which line."""
 NOT_RUN = {
-    "tests/firmware/fuzz/test_console_fuzz.py",  # reaches the same lines as the parser's tests, and takes longest
+    "tests/firmware/fuzz/test_console_fuzz.py",  # reaches the same lines as the parser's tests, but takes much longer
     "tests/firmware/logic/test_c_sanitizers.py",  # runs other modules again
     "tests/native/test_heap_model.py",  # these three test the host runtime without components
     "tests/native/test_native_panics.py",
@@ -78,7 +79,7 @@ class Reach:
         return executable
 
     def add(self, name: str, seconds: float, coverage: Coverage, release: bool = False) -> None:
-        """Adds a test that reaches some line."""
+        """Adds a test, unless it reaches no line."""
         lines = {file: sorted(numbers) for file, numbers in coverage.executed.items() if numbers}
         if not lines:
             return
@@ -132,7 +133,7 @@ class Measurement:
         return reach
 
     def _checkout(self, keep: Path) -> Checkout:
-        """A copy with a counting build and zeroed counters; counter files go to `keep`."""
+        """A copy of the checkout with a build that counts lines, starting from 0; counter files go to `keep`."""
         if self._built is None:
             self._built = Checkout(self._folder / "counted", self._processes)
             self._built.environment["HOTPIN_COVERAGE"] = "ON"
@@ -161,7 +162,8 @@ class Measurement:
     def _run_suite(self, reach: Reach, keep: Path) -> None:
         checkout = self._checkout(keep)
         plugin = ("-p", "tests.mutation.counting_plugin")
-        # A counting build exceeds the limits of static memory, but such a test still reaches its lines.
+        # A failure is allowed: a counting build exceeds the limits of static memory, but its tests still reach their
+        # lines.
         checkout.run("-n", "2", *plugin, timeout=SUITE_TIMEOUT_S)
         failed = [line["test"] for line in checkout.results() if is_bad(line)]
         if failed:
@@ -178,7 +180,7 @@ class Measurement:
 
 
 def digest(root: Path, folders: Sequence[str]) -> str:
-    """Digest of the files of folders, without builds."""
+    """Digest of all files in these folders except builds."""
     found = hashlib.sha256()
     for folder in folders:
         for path in sorted((root / folder).rglob("*")):

@@ -1,4 +1,4 @@
-"""Mutants that do not compile, or do not change the code, are discarded."""
+"""Tests that mutants that do not compile or do not change the code are discarded."""
 
 from __future__ import annotations
 

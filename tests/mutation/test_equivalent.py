@@ -1,4 +1,4 @@
-"""The triage of survivors matches the current firmware."""
+"""Checks that equivalent.toml matches the current firmware."""
 
 from __future__ import annotations
 

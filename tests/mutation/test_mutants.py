@@ -1,4 +1,4 @@
-"""Mutants of a C file, and the order of their draw."""
+"""Tests the mutants of a C file and the order in which they are drawn."""
 
 from __future__ import annotations
 

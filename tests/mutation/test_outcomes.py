@@ -1,4 +1,4 @@
-"""Outcomes of mutants: the file that a later run continues, and the table."""
+"""Tests the file of outcomes, which a later run continues, and the table."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The draw of Python mutants from cosmic-ray's session."""
+"""Tests how Python mutants are drawn from cosmic-ray's session."""
 
 from __future__ import annotations
 

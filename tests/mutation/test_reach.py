@@ -1,4 +1,4 @@
-"""The map from lines to the tests that reach them."""
+"""Tests the map from lines to the tests that reach them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run of the mutation tool names the killed and the surviving mutant, and does not change the checkout."""
+"""Runs the mutation tool: it must name the killed and the surviving mutant, and must not change the checkout."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The firmware's console on a virtual board, for a user at a terminal and for a program."""
+"""Tests the firmware's console on a virtual board, for a user at a terminal and for a program."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Person:
         self.port.write(keys.encode() if isinstance(keys, str) else keys)
 
     def see(self, pattern: str, since: int = 0) -> re.Match[str]:
-        """Waits for a pattern in the output without carriage returns."""
+        """Waits for a pattern in the output, from which carriage returns are removed."""
         deadline = time.monotonic() + PATIENCE_S
         while not (found := re.search(pattern, self.text(since), re.DOTALL)):
             assert time.monotonic() < deadline, f"no {pattern!r} in {self.text(since)[-3000:]!r}"
@@ -65,7 +65,7 @@ class Person:
         return self.received[since:].decode("utf-8", "replace").replace("\r\n", "\n")
 
     def log_lines(self) -> list[str]:
-        """Log lines, as the harness parses them."""
+        """The log lines in the output, as the harness parses them."""
         return [line.text for line in LineSplitter().feed(self.received) if parse_log_line(line)]
 
     def records(self) -> list[Record]:
@@ -168,8 +168,8 @@ def test_reply_of_several_records_is_one_text(person: Person) -> None:
 
 
 def test_box_printed_while_typing_leaves_both_whole(person: Person) -> None:
-    """The unfinished line is erased, and printed again below the box. A program that also reads the output sees
-    complete lines."""
+    """The editor must erase the unfinished line and print it again below the box. A program that reads the same output
+    must see complete lines."""
     person.ask("log.quiet off=1")
     start = len(person.received)
     person.type("mem.monitor start=200\n")
@@ -219,10 +219,10 @@ def test_silencing_boxes_leaves_records(person: Person) -> None:
     start = len(person.received)
     person.type("mem.log context=x\n")
     person.see(r'"event":"mem.sample","context":"x".*"boxes_dropped"[^\n]*\n', start)
-    person.ask("mode.set to=voice")  # long enough for a box
+    person.ask("mode.set to=voice")  # takes longer than printing a box
     assert "Memory Statistics" not in person.text(start)
     silent = len(person.received)
     person.type("log.quiet off=1\n")
-    person.see(r"boxes: shown.*records: shown", silent)  # a box that waited may follow at once
+    person.see(r"boxes: shown.*records: shown", silent)  # a box that was waiting may follow at once
     person.type("mem.log context=y\n")
     person.see(r"Memory Statistics - y.*╚═+\n", start)

@@ -1,7 +1,8 @@
-"""The firmware's drivers on models of their hardware: memory taken and freed, and data transferred.
+"""Runs the firmware's drivers on models of their hardware: checks the memory they take and free, and the data they
+transfer.
 
-Each test runs one case of the drivers' test program (`firmware/native/test/drivers_*.c`); the flash names the case. The
-cases check their own results. This file compares their figures with recordings.
+Each test runs one case of the drivers' test program (`firmware/native/test/drivers_*.c`); the flash image names the
+case. The cases check their own results. This file compares their figures with recordings.
 """
 
 from __future__ import annotations
@@ -155,15 +156,16 @@ def test_audio_takes_the_memory_measured_on_idf(drivers: Board) -> None:
 
 
 def test_audio_moves_samples_at_the_lines_rate(drivers: Board) -> None:
-    """Moves two seconds of sound each way. After the last write, up to 255 ms of it are still in the DMA buffers."""
+    """Moves two seconds of sound each way. Writing takes up to 255 ms less, because the rest is then still in the DMA
+    buffers."""
     result = run(drivers, "audio_pace")
     assert 2000 - 256 <= value(result, "PACE write") <= 2000
     assert 1900 <= value(result, "PACE read") <= 2064
 
 
 def test_audio_driver_survives_the_failure_of_each_allocation(drivers: Board) -> None:
-    """Fails each of the 37 recorded allocations except the two by calloc(). ESP-IDF v5.4 ignores a failure of the
-    interrupt's allocations; in that case the driver detects that no samples move."""
+    """Makes each of the 37 recorded allocations fail, except two by calloc(). ESP-IDF v5.4 ignores it if the
+    interrupt's allocations fail; then the driver must detect that no samples move."""
     result = run(drivers, "audio_failures")
     assert value(result, "AUDIO allocations") == 35
     assert len(re.findall(r"^FAILED \d+ 0x107$", result.text, re.MULTILINE)) == 4

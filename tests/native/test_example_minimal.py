@@ -1,6 +1,6 @@
-"""firmware/examples/minimal: memory_manager in an application without any other part of the HotPin firmware.
+"""Tests firmware/examples/minimal, which uses memory_manager without any other part of the HotPin firmware.
 
-The host build of the example runs on a board without PSRAM, until its cache was filled and emptied twice.
+Its host build runs on a board without PSRAM until it has filled and emptied its cache twice.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def output(tmp_path_factory: pytest.TempPathFactory) -> Output:
     run = Board(tmp_path_factory.mktemp("board"), program, "no-psram").start("", psram_bytes=0)
     run.read_until(LAST_SAMPLE.encode())
     run.line.close()
-    text = run.wait().text.partition(LAST_SAMPLE)[0]  # more may have arrived
+    text = run.wait().text.partition(LAST_SAMPLE)[0]  # a third time may have begun
     events = read_events(text.encode())
     boxes = [event for event in events if isinstance(event, Sample) and event.source == "box"]
     return Output(text, boxes, [event for event in events if isinstance(event, MemoryWarning)])
@@ -116,7 +116,7 @@ def test_without_psram_thresholds_of_0_raise_no_warning(output: Output) -> None:
 
 
 def without_times(text: str) -> list[str]:
-    """Lines without log times, and without the members and the checksum that differ from record to record."""
+    """The lines without what differs from run to run: log times, some members of records, checksums."""
     text = re.sub(r"^([EWI]) \(\d+\)", r"\1", text.replace("\r", ""), flags=re.MULTILINE)
     return re.sub(r',"(timestamp_ms|t|n)":\d+|,"b":"\w+"|\*[0-9A-F]{4}$', "", text, flags=re.MULTILINE).split(
         "\n"

@@ -1,4 +1,4 @@
-"""The heap model against recorded results of ESP-IDF, recorded boots, and a slow, obvious model."""
+"""Compares the heap model with recorded results of ESP-IDF, with recorded boots, and with a slow but obvious model."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_model_repeats_every_recorded_answer_of_the_real_heap(name: str, operati
 
 
 def test_replay_reports_where_the_model_differs(tmp_path: Path) -> None:
-    """A replay must find the single changed result in the recording, and no other."""
+    """Changes one result in the recording: a replay must find this difference and no other."""
     lines = shared_data("heap_vectors/heap_caps.jsonl").read_text().splitlines()
     at = next(i for i, line in enumerate(lines) if '"op":"malloc"' in line)
     lines[at] = lines[at].replace('"0x3f80087c"', '"0x3f800880"')
@@ -219,7 +219,8 @@ def test_fresh_heap_has_the_recorded_figures(
 
 
 def test_boot_figures_match_the_recording(heaps: HeapSystem) -> None:
-    """Recorded build a67f01a at "System Boot", plus the 96 bytes of the application's first mutex."""
+    """The figures come from build a67f01a at "System Boot", plus 96 bytes, because the application's first mutex was
+    already allocated there."""
     dma = 204_763 + 96
     expected = {  # memory: free, largest
         "internal": (dma, 110_592),
@@ -321,7 +322,7 @@ def test_malloc_takes_small_blocks_from_internal_memory_and_large_ones_from_psra
 
 
 def test_task_stacks_use_up_the_pool_before_diram(heaps: HeapSystem) -> None:
-    """The pool is therefore nearly empty at run time on real boards, and does not protect anything."""
+    """This shows why the reserved DMA pool is nearly empty on real boards at run time, and so protects nothing."""
     while memory_of(heaps, heaps.malloc(8_192, "INTERNAL,8BIT")) == "DRAM":
         pass
     pool = heaps.heaps()[0]
@@ -331,7 +332,7 @@ def test_task_stacks_use_up_the_pool_before_diram(heaps: HeapSystem) -> None:
 
 def test_code_memory_from_diram_is_the_inverted_alias_and_can_be_freed(heaps: HeapSystem) -> None:
     while memory_of(heaps, heaps.malloc(1_024, "EXEC")) == "IRAM":
-        pass  # the allocation that ended the loop is at the alias
+        pass  # the loop ends with the first allocation at the alias
     before = {block.address for block in heaps.blocks("DMA") if block.used}
     free = heaps.stats("DMA").free
     address = heaps.malloc(1_001, "EXEC")
@@ -369,7 +370,8 @@ def test_failed_allocation_changes_nothing_and_freeing_restores_all(heaps: HeapS
 
 
 def test_minimum_is_the_sum_of_the_heaps_own_minima(heaps: HeapSystem) -> None:
-    """IDF adds the minima of heaps that were low at different times; total free memory was never that low."""
+    """ESP-IDF adds up the minima of the heaps even if they are from different times, when total free memory was never
+    that low."""
     free = heaps.stats("DMA").free
     first = heaps.malloc(30_000, "DMA")  # in the pool
     second = heaps.malloc(40_000, "DMA")  # in DRAM, while the pool is still low
@@ -417,7 +419,8 @@ def test_invalid_free_is_an_error_without_effect(heaps: HeapSystem) -> None:
 
 
 def test_an_overrun_of_one_byte_into_a_header_is_found(heaps: HeapSystem) -> None:
-    """The chip is little endian: the first byte after a block holds the neighbour's flags and low size bits."""
+    """Found because the chip is little endian: the first byte after a block has the neighbour's flags and low size
+    bits."""
     block, neighbour = heaps.malloc(64, "SPIRAM"), heaps.malloc(64, "SPIRAM")
     heaps.write(block, b"\xff" * 65)
     found = heaps.check("SPIRAM")
@@ -523,7 +526,7 @@ class SlowHeap:
 
     @classmethod
     def of(cls, heap: Heap, blocks: list[Block]) -> SlowHeap:
-        """Copy of a heap that has at most one free block."""
+        """A copy, for the slow model, of a heap that has at most one free block."""
         inside = [
             block
             for block in blocks
@@ -557,7 +560,7 @@ class SlowHeap:
         return max(same, key=lambda piece: piece.freed or 0)
 
     def mark_free(self, piece: Piece) -> None:
-        """Frees a piece and joins it with free neighbours; the joined piece counts as freed last."""
+        """Frees a piece and merges it with free neighbours; the result counts as the most recently freed."""
         at = self.pieces.index(piece)
         piece.freed = self.clock
         self.clock += 1
@@ -794,7 +797,7 @@ class SlowSystem:
 
 
 def system_of_all_memories() -> HeapSystem:
-    """Small board with every kind of memory and a pool, all nearly full."""
+    """A small board with every type of memory and a pool, all nearly full."""
     heaps = HeapSystem()
     for line in (
         "heap=0x3FFAE6E0,6432,DRAM",
@@ -880,7 +883,7 @@ def write_profile(tmp_path: Path) -> Callable[[str], Path]:
 def test_profile_is_loaded_by_path(write_profile: Callable[[str], Path]) -> None:
     board = profiles.load(write_profile(GOOD))
     assert board.boot_lines() == ["heap=0x3FFAE6E0,6432,DRAM", "startup=INTERNAL,8BIT:100:one"]
-    # The record of one heap (36 and a header), and 100 rounded up to the class of 104 and a header.
+    # Minus the descriptor of one heap (36 bytes) and the block of 100, rounded up to 104, each with a header.
     assert board.boot_heap().stats("DMA").free == 6_052 - 40 - 108
 
 

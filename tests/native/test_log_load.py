@@ -1,4 +1,5 @@
-"""`log.load` on a paced UART: tasks that log more than the line carries must not starve the console."""
+"""Tests `log.load` on a UART with a real baud rate: tasks that log more than the line carries must not starve the
+console."""
 
 from __future__ import annotations
 
@@ -14,7 +15,7 @@ from tests.support.virtual_board import Boards, Console, native_flash_image
 
 @pytest.fixture
 def console(tmp_path: Path) -> Iterator[Console]:
-    """The console of a board whose UART transmits at its baud rate."""
+    """The console of a virtual board whose UART is as slow as its baud rate."""
     place = tmp_path / "hotpin-5.4-0"
     place.mkdir()
     (place / "flash.bin").write_bytes(native_flash_image())

@@ -1,4 +1,5 @@
-"""Panics of the native runtime, line by line against recorded panics of the real ESP-IDF, and its core dump."""
+"""Compares panics of the native runtime line by line with recorded panics of the real ESP-IDF, and checks its core
+dump."""
 
 from __future__ import annotations
 
@@ -61,7 +62,7 @@ def recorded_case(number: int) -> list[str]:
 
 
 def recorded_reason_after(number: int) -> int:
-    """esp_reset_reason() in the boot after a case."""
+    """The recorded esp_reset_reason() in the boot after a case."""
     return int(re.search(rf"^CASE {number + 1} reset_reason=(\d+)$", "\n".join(recording()), re.MULTILINE)[1])  # type: ignore[index]
 
 
@@ -85,7 +86,7 @@ def shape(lines: list[str]) -> list[str]:
 
 
 def crash(board: Board, case: str) -> list[str]:
-    """Output lines from the crash on, without the line that marks a host process; that line must exist."""
+    """The output lines since the crash. Exactly one line must mark it as one of a host process; it is left out."""
     result = board.run(case)
     assert result.status == STATUS_SW_CPU_RESET
     lines = result.app.splitlines()
@@ -125,7 +126,7 @@ def test_an_exception_has_the_recorded_name_and_cause(board: Board, case: str, c
     ours = dict(re.findall(r"(\w+) *: 0x([0-9a-f]{8})  ", "\n".join(lines)))
     assert f"Backtrace: 0x{ours['PC']}:" in "\n".join(lines)
     theirs = dict(re.findall(r"(\w+) *: 0x([0-9a-f]{8})  ", "\n".join(recorded)))
-    if case in ("null_load", "null_call", "illegal"):  # the recorded store went to 0x44
+    if case in ("null_load", "null_call", "illegal"):  # EXCVADDR: the recorded store went to 0x44
         assert ours["EXCVADDR"] == theirs["EXCVADDR"]
 
 
@@ -226,7 +227,8 @@ def test_without_psram_the_default_configuration_aborts_as_recorded(tmp_path: Pa
     assert recorded[-1] == "Rebooting..."
 
     def early(lines: list[str]) -> list[str]:
-        """At this early point the chip has no ELF hash, and the emulator's backtrace ends in a corrupted frame."""
+        """Removes what may differ this early: the chip has no ELF hash yet, and the emulator's backtrace ends in a
+        corrupted frame."""
         text = "\n".join(shape([line.replace(" |<-CORRUPTED", "") for line in lines]))
         return re.sub(r"(called at PC) \w+|(SHA256:).*", r"\1\2", text).splitlines()
 
@@ -313,7 +315,7 @@ def test_dump_without_a_partition_prints_the_recorded_messages(board: Board) -> 
         "I (T) esp_core_dump_flash: Init core dump to flash",
         *2 * ["E (T) esp_core_dump_flash: No core dump partition found!"],
     ]
-    # 0x7bd5c66f: CRC of 12 zero bytes, as in every report of this message.
+    # 0x7bd5c66f is the CRC of 12 zero bytes; public reports of this message show the same value.
     assert [re.sub(r"^(.) \(\d+\) ", r"\1 (T) ", line) for line in result.app.splitlines()[-6:]] == [
         "I (T) esp_core_dump_flash: Save core dump to flash...",
         "E (T) esp_core_dump_flash: Core dump flash config is corrupted! CRC=0x7bd5c66f instead of 0x0",

@@ -1,4 +1,4 @@
-"""The native runtime: scheduling, time, UART, storage and resets of the firmware's host build.
+"""Tests the native runtime of the firmware's host build: scheduling, time, UART, storage and resets.
 
 Each test runs one case of the runtime's test program (`firmware/native/test`) as the virtual board would, and reads its
 output. The last sector of the flash names the case.
@@ -179,7 +179,7 @@ def test_objects_take_the_recorded_blocks(board: Board) -> None:
         json.loads(line) for line in shared_data("facts/idf_allocations.jsonl").read_text().splitlines()
     ]
     recorded = [step for step in recorded if not NOT_IN_THE_RUNTIME.search(step["what"])]
-    # the recording's partition table has as many entries (three) and its nvs partition as many pages (six)
+    # same conditions as in the recording: three partitions, and six pages of NVS
     played = [json.loads(line) for line in board.run("allocations").text.splitlines() if line.startswith("{")]
     assert [step["what"] for step in played] == [step["what"] for step in recorded]
     surplus = 0
@@ -192,7 +192,7 @@ def test_objects_take_the_recorded_blocks(board: Board) -> None:
                 assert memory == wanted_memory, ours["what"]
                 assert 0 <= size - wanted <= REUSED_HOLE_BYTES, f"{ours['what']}: {size} for {wanted}"
                 surplus += size - wanted
-    assert surplus <= REUSED_HOLE_BYTES  # at most one such hole
+    assert surplus <= REUSED_HOLE_BYTES  # at most one block fills such a hole
 
 
 def test_creating_and_deleting_objects_costs_no_memory(board: Board) -> None:
@@ -203,7 +203,7 @@ def test_creating_and_deleting_objects_costs_no_memory(board: Board) -> None:
 
 def test_memory_of_the_main_task_is_freed(board: Board) -> None:
     run = board.start("main_returns")
-    assert run.read_until(b"tasks 5\r\n")  # five tasks at start, without main, with the counting task
+    assert run.read_until(b"tasks 5\r\n")  # the five tasks at start, minus main, plus the task that counts
     run.line.close()
     assert run.wait().value("main gave back") == 4096 + 352 + 2 * 4
 
@@ -306,7 +306,7 @@ def test_the_start_log_has_the_recorded_lines(board: Board) -> None:
     def tags(text: str) -> list[str]:
         start = re.sub(
             r".*Compile time:.*\n", "", text[text.index("quad_psram: ") :]
-        )  # reproducible builds have none
+        )  # absent from reproducible builds
         return re.findall(r"^[EIW] \(\d+\) (\w+): ", "I (1) " + start, re.MULTILINE)
 
     recorded = tags(shared_data("panic_logs/panics.txt").read_text())
@@ -329,7 +329,7 @@ def test_rtc_memory_survives_all_but_power(board: Board) -> None:
     killed.wait()
     assert (
         "rtc count 4 reason 3\n" in board.run("rtc", rom_cause=12).text
-    )  # esp_reset_reason() reports the panic once
+    )  # esp_reset_reason() reports the panic only in the next boot
     board.rtc.write_bytes(os.urandom(8192))
     assert "rtc count 1 reason 1\n" in board.run("rtc").text
 

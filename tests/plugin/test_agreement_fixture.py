@@ -1,4 +1,4 @@
-"""After each test the suite finds reports of the firmware that contradict each other."""
+"""Tests the check after each test that finds contradictory reports of the firmware (fixtures/agreement.py)."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_records_lines_and_boxes_that_agree(line: Line) -> None:
 
 def test_number_that_is_left_out_or_used_twice(line: Line) -> None:
     line.record(MODE, 3)
-    assert line.agreement.disagreements() == []  # the first record of the test
+    assert line.agreement.disagreements() == []  # the first record of the test may have any number
     line.record(MODE, 5)
     line.record({**MODE, "to": "camera"}, 3)
     assert line.agreement.disagreements() == [

@@ -1,5 +1,5 @@
-"""Parallel runs on a bench of two virtual boards: each has its own board and leaves nothing behind, no matter how it
-ends."""
+"""Starts parallel runs on a bench of two virtual boards: each must get its own board, and must leave nothing behind,
+whichever way it ends."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Bench(Project):
         super().__init__(build, folder, listed)
 
     def add_power_switches(self) -> None:
-        """Adds power switches as the owner of a bench would, with the command `board power`."""
+        """Adds power switches to bench.toml that call `hotpin-hil board power`."""
         board = shlex.join([sys.executable, "-m", "hotpin_hil", "board", "power"])
         state = f"--state-dir {shlex.quote(str(self.boards.state_dir))}"
         power = f'power = {{ off = "{board} off {{mac}} {state}", on = "{board} on {{mac}} {state}", off_s = 0.01 }}'
@@ -55,7 +55,7 @@ class Bench(Project):
         return any(holder_of(self.leases, port_name(url)) for url in self.urls)
 
     def is_free(self) -> bool:
-        """Whether no lease is held and both ports accept a client."""
+        """Whether no lease is held. Then also opens both ports, which fails unless they accept a client."""
         for url in self.urls:
             if holder_of(self.leases, port_name(url)):
                 return False
@@ -138,7 +138,7 @@ def test_a_killed_runs_workers_keep_their_boards_until_they_are_gone(bench: Benc
     first.boards()
     workers = [int((bench.folder / f"has-0-{number}").read_text().split()[1]) for number in range(2)]
     for worker in workers:
-        os.kill(worker, signal.SIGSTOP)  # stopped workers cannot notice the end of the controller
+        os.kill(worker, signal.SIGSTOP)  # a stopped worker cannot notice that the controller has ended
     first.process.kill()
     first.process.wait()
     second = bench.run("--lease-timeout", "0")
@@ -192,7 +192,7 @@ def test_ctrl_c_while_flashing(bench: Bench) -> None:
 
 @pytest.fixture(scope="module")
 def usual_s(boards: Boards, build: Build, tmp_path_factory: pytest.TempPathFactory) -> float:
-    """Seconds that a run currently takes on this machine from its lease to its first test."""
+    """How long a run currently takes on this machine from its lease to its first test, in seconds."""
     bench = Bench(boards, build, tmp_path_factory.mktemp("usual"))
     run = bench.run()
     run.wait_until(bench.is_leased, "lease")
@@ -205,7 +205,7 @@ def usual_s(boards: Boards, build: Build, tmp_path_factory: pytest.TempPathFacto
 
 @pytest.mark.parametrize("seed", range(4))
 def test_ctrl_c_at_any_moment(bench: Bench, usual_s: float, seed: int) -> None:
-    """Ctrl-C arrives at a random moment between the lease and the test."""
+    """Sends Ctrl-C at a random moment between the lease and the first test."""
     run = bench.run()
     run.wait_until(bench.is_leased, "lease")
     with contextlib.suppress(subprocess.TimeoutExpired):
@@ -276,7 +276,7 @@ def test_count_of_its_own(dut):
 
 
 def test_test_can_use_two_boards(bench: Bench) -> None:
-    """With --count 2, one test needs fewer boards than the run has, and another needs more."""
+    """The run has two boards (`--count 2`); one test needs one board, and another needs more than two."""
     (bench.folder / "hil_tests/test_it.py").write_text(TWO_BOARDS)
     run = bench.run("--count", "2", "-v")
     assert run.end() == BLOCKED

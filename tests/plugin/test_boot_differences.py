@@ -1,4 +1,4 @@
-"""Differences in memory between two boots: which of them the suite accepts as explained."""
+"""Tests which differences in memory between two boots the suite accepts as explained."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ BOOTED = Reading(internal=168_999, dma=168_999, psram=3_992_368, blocks=163, tas
 @pytest.mark.parametrize(
     "change",
     [
-        {"blocks": 164, "internal": 168_999 - 132, "dma": 168_999 - 132},  # the 29th entry
-        {"blocks": 160, "internal": 168_999 + 396, "dma": 168_999 + 396},  # a new page of NVS
-        {"internal": 168_999 - 4, "dma": 168_999 - 4},  # the rest of the hole is too small for a block
+        {"blocks": 164, "internal": 168_999 - 132, "dma": 168_999 - 132},  # one more block of NVS's index
+        # NVS has started a new page, so its index is smaller.
+        {"blocks": 160, "internal": 168_999 + 396, "dma": 168_999 + 396},
+        # A block also takes the rest of its hole, which is too small for a block.
+        {"internal": 168_999 - 4, "dma": 168_999 - 4},
         {"blocks": 164, "internal": 168_999 - 136, "dma": 168_999 - 136},
     ],
 )
@@ -27,7 +29,7 @@ def test_index_of_nvs_and_placement_explain_a_difference_between_boots(change: d
 @pytest.mark.parametrize(
     "change",
     [
-        {"internal": 168_999 - 132, "dma": 168_999 - 132},  # without a further block
+        {"internal": 168_999 - 132, "dma": 168_999 - 132},  # the size of an index block, but no further block
         {"blocks": 164, "internal": 168_999 - 1_028, "dma": 168_999 - 1_028},
         {"blocks": 164, "psram": 3_992_368 - 132},
         {"blocks": 170, "internal": 168_999 - 7 * 132, "dma": 168_999 - 7 * 132},

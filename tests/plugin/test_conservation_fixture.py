@@ -1,4 +1,5 @@
-"""The suite's check after each test undoes the settings of the test's commands; anything left is a difference."""
+"""Tests the check after each test that undoes what the test's commands changed and reports anything left
+(fixtures/conservation.py)."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ from tests.analysis.test_conservation import BEFORE
 
 
 class Board:
-    """A device that reports `now`. `calls` has the commands that undo something."""
+    """A fake device whose resources are `now`. It records the commands that undo something in `calls`."""
 
     def __init__(self) -> None:
         self.now: Resources | Exception = BEFORE

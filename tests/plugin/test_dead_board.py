@@ -1,4 +1,4 @@
-"""A board dies in the middle of a run: the remaining tests are BLOCKED within seconds."""
+"""If a board dies in the middle of a run, the remaining tests must be BLOCKED within seconds."""
 
 from __future__ import annotations
 

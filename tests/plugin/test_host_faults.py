@@ -1,4 +1,4 @@
-"""Faults of the host are BLOCKED with their remedy, and the evidence stays complete."""
+"""A fault of the host must make tests BLOCKED, with its remedy, and the results must stay complete."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ KILLED = HostError("another program ended the firmware process", "look for it")
     [
         ("assert 1 == 2", "BLOCKED"),
         ("raise FirmwareError('no READY')", "BLOCKED"),
-        ("measure('x', 2, exact=1)", "FAIL"),  # a value counts, no matter what happens later
+        # A value outside its limit is a failure, whatever happens later.
+        ("measure('x', 2, exact=1)", "FAIL"),
         ("measure('x', 1, exact=1)", "PASS"),
     ],
 )

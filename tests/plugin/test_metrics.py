@@ -1,4 +1,4 @@
-"""`--metric-path` of pytest-embedded: the run's figures come after the lines that tests log."""
+"""Tests pytest-embedded's `--metric-path`: the run's figures must come after the lines that tests log."""
 
 from __future__ import annotations
 

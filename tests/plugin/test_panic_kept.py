@@ -1,4 +1,5 @@
-"""A panic in a failed test: decoded if addr2line is installed; core dump read back, checked and attached."""
+"""Tests what is kept of a panic in a failed test: it is decoded if addr2line is installed, and the core dump is read
+back, checked and attached."""
 
 from __future__ import annotations
 
@@ -219,7 +220,7 @@ def test_panic_is_attached_to_the_failing_test(suite: Suite) -> None:
         *("--alluredir=allure", "hil_tests"),
     )
     result.stdout.fnmatch_lines(["*- panic -*", "Guru Meditation Error: Core  1 panic'ed (LoadProhibited)*"])
-    # The passed test, which caused its panic on purpose, has no attachment.
+    # A passed test, which must have caused its panic on purpose, gets no attachment.
     (line,) = [line for line in suite.lines if line.get("about") == "panic"]
     assert line["test"].endswith("::test_crash")
     attached = [path.read_text() for path in Path("allure").glob("*-attachment.txt")]

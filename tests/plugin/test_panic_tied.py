@@ -1,4 +1,4 @@
-"""Panics of the suite's tests against recorded ESP32 output: the first panic after the command counts."""
+"""Checks the suite's judgement of panics on recorded ESP32 output: only the first panic after the command may count."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_recorded_panics_are_those_of_their_command_and_no_others(kind: str) -> 
 
 
 def test_a_later_panic_with_the_right_words_is_not_taken_for_the_first() -> None:
-    """Seen twice: the console's overflow went undetected and killed the monitor task 14 s later."""
+    """The recording shows this: the console's overflow went undetected, and killed the monitor task 14 s later."""
     panics = panics_after_the_command(shared_data("qemu_runs/panics/stack.log").read_bytes())
     assert [panic.cause for panic in panics] == ["LoadStorePIFAddrError", "Unhandled debug exception"]
     assert panics[1].task == "mem_monitor"

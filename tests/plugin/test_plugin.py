@@ -80,7 +80,7 @@ def test_results_have_header_measurements_verdicts_and_end(suite: Suite) -> None
     assert end["exit"] == 0
 
 
-# Body of a test, expected verdict of its requirement, and text of the reason.
+# Body of a test, the expected verdict of its requirement, and a part of the expected reason.
 OUTCOMES = [
     ("measure('free', 9, 'B', min=9)", "MARGINAL", "free = 9 B, limit >= 9 B"),
     ("measure('free', 8, 'B', min=9)", "FAIL", "free = 8 B, limit >= 9 B"),
@@ -292,7 +292,8 @@ def test_board_that_does_not_start_blocks_everything(suite: Suite, monkeypatch: 
 
 
 def test_build_of_another_checkout_is_not_flashed(suite: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Otherwise the virtual board refuses to run the build, and every test reports that the firmware never started."""
+    """Otherwise every test would report that the firmware never started, because the virtual board does not run such a
+    build."""
     monkeypatch.setattr(package, "is_registered", [].__contains__)
     result = suite.run(ALL_PASS)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
@@ -446,7 +447,7 @@ def test_unplugged(unplugged): pass
 
 
 def test_broken_fixture_is_shown_with_file_and_line(suite: Suite) -> None:
-    """The author of a broken fixture needs the line; for a bench error the message is enough."""
+    """The author of a broken fixture needs a traceback; for an error of the bench, the message is enough."""
     result = suite.run(BROKEN_FIXTURES)
     result.stdout.fnmatch_lines(
         ["*test_broken, setup*", ">*raise RuntimeError(*", "*test_it.py:*: RuntimeError"]
@@ -603,7 +604,8 @@ def test_path_as_a_value_is_not_taken_for_tests(
     exists: bool,
     workers: tuple[str, ...],
 ) -> None:
-    """Without the plugin pytest takes the common parent as rootdir and finds neither pytest.ini nor the suite."""
+    """Without the plugin, pytest would take such a path for a test argument, use the common parent as rootdir, and find
+    neither pytest.ini nor the suite."""
     elsewhere = tmp_path_factory.mktemp("elsewhere") / ("" if exists else "made_by_the_run")
     suite.write("conftest.py", CONFTEST + REGISTERED)
     suite.write("hil_tests/test_it.py", IMPORTS + WITHOUT_BOARD)
@@ -687,7 +689,8 @@ def test_evidence_of_workers_is_collected(suite: Suite) -> None:
 
 def test_worker_whose_board_does_not_start_is_blocked(suite: Suite, pytester: pytest.Pytester) -> None:
     suite.write("conftest.py", CONFTEST + REGISTERED)
-    pytester.makepyfile(hotpin_hil="raise SystemExit('error: no room')")  # replaces `python -m hotpin_hil`
+    # `python -m hotpin_hil` runs this file instead.
+    pytester.makepyfile(hotpin_hil="raise SystemExit('error: no room')")
     result = suite.run(ALL_PASS, "-n", "2", "hil_tests")
     assert result.ret == 7
     result.stdout.fnmatch_lines(

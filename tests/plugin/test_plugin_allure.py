@@ -1,4 +1,4 @@
-"""Allure results: attachments, omissions, and the category of each failure."""
+"""Tests the Allure results: what is attached, what is left out, and the category of each failure."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_fixtures_of_tools_are_left_out(ran: Suite) -> None:
 
 
 def test_site_names_board_firmware_and_verdict(ran: Suite) -> None:
-    """The files are written after an older run's files were removed from the folder."""
+    """The files must survive allure's clean-up of an older run's files in the folder."""
     environment = dict(
         line.split("=", 1) for line in Path("allure/environment.properties").read_text().splitlines()
     )

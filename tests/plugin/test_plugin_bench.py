@@ -1,4 +1,4 @@
-"""Effects of a bench file on a session: choice of board, features, and power cycles of a dead board."""
+"""Tests what a bench file does in a session: choice of the board, features, and power cycles of a dead board."""
 
 from __future__ import annotations
 
@@ -50,7 +50,8 @@ def test_a_board_of_the_bench_is_used_and_named(suite: Suite) -> None:
 
 def test_the_environment_names_the_bench(suite: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOTPIN_BENCH", "bench.toml")
-    monkeypatch.setenv("ESPPORT", "rfc2217://127.0.0.1:2")  # esptool's variable, which the bench overrides
+    # The bench must override esptool's variable.
+    monkeypatch.setenv("ESPPORT", "rfc2217://127.0.0.1:2")
     assert suite.run(PASSES).ret == 0
     assert "--bench bench.toml --board-name cam-1" in only_verdict(suite)["reproduce"]
 
@@ -97,7 +98,7 @@ def test_unavailable_board_is_a_one_line_error(suite: Suite, options: tuple[str,
 
 
 def test_feature_missing_from_the_board_blocks_the_test(suite: Suite) -> None:
-    """BLOCKED, not NOT APPLICABLE, because another board of this kind can run the test."""
+    """The verdict is BLOCKED, not NOT APPLICABLE, because another board of this kind can run the test."""
     result = suite.run(
         "@pytest.mark.needs('camera', 'mic')\n@requirement('AAA-01')\ndef test_a(dut): open('ran', 'w')\n"
         "@pytest.mark.needs('mic')\n@requirement('AAA-02')\ndef test_b(measure): measure('x', 1, exact=1)\n",
@@ -148,7 +149,8 @@ def test_it(board, measure): measure("x", 1, exact=1)
 def test_evidence_is_only_of_the_firmware_under_test(
     suite: Suite, running: str, options: tuple[str, ...], verdict: str
 ) -> None:
-    """If the harness flashed the board, a wrong identity is the firmware's fault; if not, it has other firmware."""
+    """A wrong identity is the firmware's fault (FAIL) if the harness flashed the board; otherwise the board has other
+    firmware (BLOCKED)."""
     suite.write(
         "conftest.py", Path("conftest.py").read_text().replace('"--port"', '"--port", "--skip-autoflash"')
     )
@@ -200,7 +202,7 @@ def test_board_that_stays_dead_is_power_cycled_once(suite: Suite, monkeypatch: p
 def test_power_is_not_cycled_again_before_the_firmware_has_answered(
     suite: Suite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The chip answers each time, but the firmware never reports its identity."""
+    """The chip answers after each power cycle, but the firmware never reports its identity."""
     monkeypatch.setattr(probe, "read_mac", lambda port: MAC)
     suite.write("bench.toml", SWITCHED)
     suite.run(

@@ -1,4 +1,5 @@
-"""The same verdict in terminal, JUnit, Allure, results and qualification, in one process and in workers."""
+"""Checks that terminal, JUnit, Allure, results and qualification show the same verdict, in one process and in xdist
+workers."""
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ from tests.support.plugin_suite import CONFTEST, REGISTERED, REQUIREMENTS, Suite
 
 pytest_plugins = ["pytester", "tests.support.plugin_suite"]
 
-# Workers are separate processes without the fake board.
+# These tests use no board, because xdist workers are separate processes without the fake board.
 WITHOUT_BOARD = """
 from hotpin_hil.pytest_plugin.plugin import recorder_of
 
@@ -35,7 +36,7 @@ def taken_down(request, set_up):
 ERRORS = {"firmware": FirmwareError("no READY"), "bench": BenchError("noise", "other cable")}
 """
 
-# Name of a test, its body, its verdict, and the letter the terminal shows first.
+# Name of a test, its body, its verdict, and the first letter that the terminal shows.
 TESTS = [
     ("pass", "measure('x', 1, exact=1)", "PASS", "."),
     ("marginal", "measure('x', 95, max=100)", "MARGINAL", "."),
@@ -123,7 +124,7 @@ def test_verdict_is_the_same_in_every_report(suite: Suite, workers: tuple[str, .
 
     word = "|".join(WORDS.values())
     for name, _, _, letters in TESTS:
-        # The verdict word comes after the test name without `-n`, and before it with `-n`.
+        # The verdict comes after the test name, but before it with `-n`.
         shown = re.findall(
             rf"test_{name} ({word}|ERROR|SKIPPED|XFAIL)|({word}|ERROR|SKIPPED|XFAIL) \S+::test_{name}\b",
             result.stdout.str().split("= FAILURES =")[0],

@@ -1,4 +1,4 @@
-"""Waivers in complete sessions: exit status, terminal, results; and the tests' procedures in the results."""
+"""Tests waivers in complete sessions (exit status, terminal, results), and the tests' procedures in the results."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Attempts of a repeated test (pytest-rerunfailures): each has its own values, and none hides a failure."""
+"""Tests repeated tests (pytest-rerunfailures): each attempt must have its own values, and none may hide a failure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Each run has its own folder and changes nothing in the folders of earlier runs."""
+"""Checks that each run has its own folder and changes nothing in the folders of earlier runs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_it(request): recorder_of(request.node).measure("x", 1, exact=1)
 
 
 def content(folder: Path) -> dict[str, bytes]:
-    """Every file below a folder."""
+    """Maps every file below a folder to its content."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
@@ -45,7 +45,7 @@ def test_each_run_has_a_folder_and_latest_names_the_newest(
     assert second != first
     assert list((second / "allure-results").glob("*-result.json"))
     assert f"{second.relative_to(Path.cwd())}/report.html" in result.stdout.str()
-    # The command that reproduces the failure writes to a separate folder.
+    # The command that reproduces the failure must not write into this run's folder.
     (line,) = [line for line in suite.lines if line["kind"] == "verdict"]
     assert "--qualification-dir" not in line["reproduce"]
 

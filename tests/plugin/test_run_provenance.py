@@ -1,4 +1,4 @@
-"""The provenance of a run: how it is gathered, and its errors."""
+"""Tests how the provenance of a run is gathered, and its errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Errors of the suite itself are FAIL, and never blamed on the bench."""
+"""Checks that an error in the suite itself is FAIL and is never blamed on the bench."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_wrong_argument_or_name_fails_in_any_phase(suite: Suite, mistake: str, p
     )
     assert result.ret == 1
     assert suite.verdict("AAA-01") == "FAIL"
-    assert mistake in result.stdout.str()  # the traceback shows the line
+    assert mistake in result.stdout.str()  # this line must be in the traceback
 
 
 def test_other_exception_in_set_up_stays_blocked(suite: Suite) -> None:

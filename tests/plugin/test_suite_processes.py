@@ -1,4 +1,4 @@
-"""A session of the suite leaves no process running, no matter how it ends."""
+"""Checks that a session of the suite leaves no process running, whichever way it ends."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_suite_starts_no_manager_process(pytester: pytest.Pytester, monkeypatch:
 
 
 def test_pytest_of_another_python_is_a_one_line_error() -> None:
-    """Happens before `make setup`, or with ESP-IDF's own Python first on the path."""
+    """Users see this error before `make setup`, or if ESP-IDF's own Python is first on the path."""
     process = subprocess.run(
         [sys.executable, "-m", "pytest", "-p", "no:hotpin_hil", "--target", "esp32"],
         cwd=PROJECT_ROOT,

@@ -1,4 +1,4 @@
-"""Replies of mem.profile."""
+"""Tests the parser of the replies of mem.profile."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The statistics box and log lines: the guide's layout, recordings, and damage."""
+"""Tests the parsers of the statistics box and of log lines on the guide's layout, recordings, and damaged output."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The host reads the memory history from a partition by esp_idf_nvs_partition_gen, and from the console."""
+"""Tests reading the memory history from a partition (made by esp_idf_nvs_partition_gen) and from the console."""
 
 from __future__ import annotations
 
@@ -114,7 +114,8 @@ def test_every_damaged_byte_of_an_entry_hides_the_group(tmp_path: Path) -> None:
     at = content.index(bytes.fromhex(group(row(1))))
     assert len(rows_in_flash(content)) == 1
     for place in range(at - 32, at + 64):
-        if place - at + 32 in (2, 26, 27):  # the span, which also follows from the size; two reserved bytes
+        # Not checked: the span, which also follows from the size, and two reserved bytes.
+        if place - at + 32 in (2, 26, 27):
             continue
         content[place] ^= 1
         assert rows_in_flash(content) == [], place - at

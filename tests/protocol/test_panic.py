@@ -1,4 +1,4 @@
-"""The panic parser against recordings of the real handler and against confusing lines."""
+"""Tests the panic parser with recordings of the real handler and with confusing lines."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def test_headline_after_an_unfinished_log_line_is_found() -> None:
 
 
 def test_lines_added_by_idf_monitor_are_ignored() -> None:
-    """`idf.py monitor` inserts decoded lines; 'abort() was called' in such a line is not a panic."""
+    """`idf.py monitor` inserts lines with decoded addresses. 'abort() was called' in such a line is not a panic."""
     note = "--- 0x400de8bf: abort() was called at C:/x.c:12\r\n"
     panic = only(
         LOAD_STORE.replace("\r\n\r\nBacktrace", f"\r\n{note}\r\nBacktrace").replace(DUMP, note + DUMP)
@@ -144,7 +144,7 @@ def test_next_panic_is_not_merged_with_the_last() -> None:
 
 
 def test_the_task_watchdogs_abort_is_one_panic() -> None:
-    """With the watchdog's panic option IDF prints no 'abort()' line, but the virtual board does."""
+    """If the task watchdog panics, ESP-IDF prints no 'abort()' line, but the virtual board does."""
     end = "\r\n\r\nBacktrace: 0x400de8bc:0x3fff5620\r\n\r\nRebooting...\r\n"
     assert only("E (50342) task_wdt: Aborting.\r\n\r\n" + end).cause == "task watchdog"
     panic = only(
@@ -164,7 +164,7 @@ def test_watchdog_that_only_warns_is_not_a_panic() -> None:
 
 
 def test_an_abort_with_both_cores_backtraces_keeps_them_apart() -> None:
-    """For an abort the handler prints no registers, so no heading names the core of a backtrace."""
+    """After abort() the handler prints no registers, so no heading names the core of each backtrace."""
     panic = only(
         "abort() was called at PC 0x4008a1b2 on core 1\r\n\r\n\r\nBacktrace: 0x400de8bc:0x3fff5620\r\n\r\n"
         "\r\n\r\nBacktrace: 0x40081231:0x3ffb2000 |<-CORRUPTED\r\n\r\nRebooting...\r\n"
@@ -203,7 +203,7 @@ def test_a_virtual_boards_registers_are_marked_as_the_hosts() -> None:
 
 
 def test_chunking_does_not_change_the_panic() -> None:
-    """A panic fed in chunks is returned as soon as it has ended."""
+    """The parser must return a panic as soon as its last chunk has arrived."""
     whole = find_panics(LOAD_STORE.encode())
     splitter, finder, found = LineSplitter(), PanicFinder(), []
     for start in range(0, len(LOAD_STORE), 7):

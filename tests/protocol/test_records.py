@@ -1,4 +1,4 @@
-"""Records in a stream: valid ones are found, and look-alikes are not."""
+"""Tests the scanner of records in a stream: it must find valid ones, and no look-alikes."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_any_noise_around_and_any_chunking_finds_every_record(
     noise: list[bytes], data: st.DataObject
 ) -> None:
     records = [encode("!", {"event": "e", "t": 1, "b": "00", "n": n}) for n in range(len(noise))]
-    # This noise ends with a newline; noise that runs into the head of a record is tested above.
+    # Here noise always ends with a newline; noise that runs into the head of a record is tested above.
     stream = b"".join(part + b"\n" + record for part, record in zip(noise, records, strict=True))
     cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=6)))
     chunks = [stream[a:b] for a, b in zip([0, *cuts], [*cuts, len(stream)], strict=True)]

@@ -1,4 +1,4 @@
-"""The ROM's reset banner, in lines and in a stream."""
+"""Tests the parser of the ROM's reset banner, in lines and in a stream."""
 
 from __future__ import annotations
 

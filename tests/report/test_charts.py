@@ -1,4 +1,4 @@
-"""Charts of the report: drawing, alternative text, and protection against hostile text from a board."""
+"""Tests the report's charts: drawing, alternative text, and protection against hostile text from a board."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def charts(text: str) -> list[Chart]:
 
 
 def test_a_chart_has_the_same_bytes_each_time_and_ids_of_its_own() -> None:
-    """The hash of a report shows whether it was made from the same results."""
+    """A report must be reproducible, so that its hash shows whether it was made from the same results."""
     drawn = charts("Periodic")
     assert drawn == charts("Periodic")
     ids = [id_ for chart in drawn for id_ in re.findall(r' id="([^"]*)"', chart.svg)]
@@ -109,7 +109,7 @@ def test_no_text_breaks_a_drawing(text: str) -> None:
 def test_drawings_take_the_pages_colours_and_share_no_id() -> None:
     page = "".join(chart.svg for chart in charts("context"))
     used = set(re.findall(r"(?:fill|stroke): (#[0-9a-f]{6})", page))
-    assert used <= {"#000000"}, used  # elements that are clipped or drawn with a default
+    assert used <= {"#000000"}, used  # only black, the default, which clipped elements may have
     assert "<style" not in page
     ids = re.findall(r'id="([^"]+)"', page)
     assert len(ids) == len(set(ids))
@@ -197,13 +197,14 @@ def test_heap_map_shows_every_block_and_the_block_that_did_not_fit() -> None:
     assert "The request was for one block of 32,768 B" in chart.description
     assert "wanted: 32,768 B" in texts(chart)
     drawn = [path.count("Z") + path.count("z") for path in re.findall(r'd="([^"]*)"', chart.svg)]
-    assert max(drawn) >= 300  # one path for all used blocks; some span two rows
+    # All used blocks are one path, with at least one shape each (two if a block spans two rows).
+    assert max(drawn) >= 300
     assert chart.table is not None
     assert chart.table.rows[0][:6] == ("0x3ffb0000", "300", "30,000", "301", "40,528", "22,528")
 
 
 def test_matplotlib_is_not_imported_before_a_chart_is_drawn() -> None:
-    """matplotlib takes 0.5 s to import, which must not slow down the start of pytest."""
+    """Importing matplotlib takes 0.5 s, which must not slow down the start of pytest."""
     modules = "hotpin_hil.pytest_plugin.plugin, hotpin_hil.report.html, hotpin_hil.report.timeline"
     code = f"import sys, {modules}; sys.exit('matplotlib' in sys.modules or 'numpy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0

@@ -1,4 +1,5 @@
-"""The requirement matrix as CSV: every value once per requirement, and no cell that a spreadsheet would execute."""
+"""Tests the requirement matrix as CSV: it must have every value once per requirement, and no cell that a spreadsheet
+would execute."""
 
 from __future__ import annotations
 
@@ -21,7 +22,7 @@ def rows_of(text: str) -> list[dict[str, str]]:
 
 
 def made(results: Results) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
-    """The rows of both files."""
+    """The rows of both CSV files: by requirement, and by test."""
     return rows_of(csv_by_requirement(qualify(results), results)), rows_of(csv_by_test(results))
 
 

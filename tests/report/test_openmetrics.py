@@ -1,4 +1,5 @@
-"""openmetrics.txt: the figures of a run in the text format of OpenMetrics 1.0, with base units in the names."""
+"""Tests openmetrics.txt, which has the figures of a run in the text format of OpenMetrics 1.0, with base units in the
+names."""
 
 from __future__ import annotations
 
@@ -45,7 +46,8 @@ def test_durations_are_seconds(text: str) -> None:
 
 
 def test_text_keeps_the_grammar(text: str) -> None:
-    """Each family has a type, a unit suffix in its name, and consecutive samples; the text ends with EOF."""
+    """Checks that each family has a type, a unit suffix in its name, and consecutive samples, and that the text ends
+    with EOF."""
     assert text.endswith("\n# EOF\n")
     families: list[str] = []
     for line in text.splitlines()[:-1]:

@@ -1,4 +1,4 @@
-"""The report's table of predictions: the firmware's announcements, and the warnings after them."""
+"""Tests the report's table of predictions, which compares the firmware's announcements with the warnings after them."""
 
 from __future__ import annotations
 

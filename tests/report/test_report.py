@@ -1,4 +1,5 @@
-"""Terminal table and page: the table fits, and a hostile log cannot become markup or a terminal escape."""
+"""Tests the terminal's table and the page: the table must fit, and a hostile log must not become markup or a terminal
+escape."""
 
 from __future__ import annotations
 
@@ -106,7 +107,7 @@ def lines_with(text: str) -> list[lines.ResultsLine]:
 
 
 class Tags(HTMLParser):
-    """Collects elements, references, ids and text of a page."""
+    """Collects the elements, references, ids and text of a page."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -323,7 +324,7 @@ def test_margin_is_a_share_of_the_limit(limit: dict[str, Any], value: float, sha
 
 
 def test_unreadable_notes_are_counted_and_left_out() -> None:
-    """Broken firmware may send any events."""
+    """Broken firmware may send events with any content, which must not break the report."""
     odd = [
         lines.EventNote(MOMENT, None, "mem.sample", {"context": "x", "internal_free": "many"}),
         lines.EventNote(MOMENT, None, "mode", {"from": "camera"}),
@@ -344,7 +345,7 @@ def test_leak_series_is_judged_again_and_drawn() -> None:
 
 
 def test_ledger_belongs_to_the_change_that_made_it() -> None:
-    """A change refused at admission has no ledger; the ledger read then belongs to the previous change."""
+    """A change refused at admission has no ledger. If the ledger is read then, it belongs to the previous change."""
     steps = [
         {"step": name, "undo": False, "err": "ESP_OK", **dict.fromkeys(LEDGER_FIGURES, 0)} for name in "ab"
     ]

@@ -1,4 +1,4 @@
-"""The report in a browser, also with hostile texts: no error, no request, no dead link."""
+"""Opens the report in a browser, even with hostile texts: there must be no error, no request and no dead link."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ PHONE = 390
 
 
 def with_a_megabyte() -> Results:
-    """Results with a line of a megabyte in every possible place: console, panic, and the texts of a test."""
+    """Results with a line of a megabyte wherever text can be: console, panic, and the texts of a test."""
     panic = next(line for line in lines_with(MEGABYTE) if isinstance(line, lines.PanicLog))
     more = [lines.SliceLog(TEST, None, "dut.log", MEGABYTE, 0), lines.ComplaintNote(MOMENT, MEGABYTE), panic]
     return results_with("free", MEGABYTE, RUNS, [*lines_with(RUNS), *more])
@@ -69,13 +69,13 @@ def page_of(results: Results) -> str:
 
 
 def browse(page: str, folder: Path, width: int) -> tuple[str, str]:
-    """The page as rendered by Chromium, and Chromium's log about it."""
+    """The page's DOM after Chromium has rendered it, and the browser console's output."""
     done = chromium(page.replace("</body>", PROBE), folder, f"--window-size={width},768", "--dump-dom")
     return done.stdout, "\n".join(line for line in done.stderr.splitlines() if "CONSOLE" in line)
 
 
 def printed(page: str, folder: Path) -> Path:
-    """The page as a PDF file, on A4."""
+    """Prints the page as a PDF file, on A4."""
     pdf = folder / "report.pdf"
     chromium(page, folder, "--no-pdf-header-footer", f"--print-to-pdf={pdf}")
     return pdf
@@ -125,7 +125,8 @@ def test_page_in_a_browser(results: Results, width: int, tmp_path: Path) -> None
 
 
 def test_a_megabyte_in_one_line_takes_few_pages(tmp_path: Path) -> None:
-    """At most twice the pages of short texts; unshortened, one megabyte would take hundreds."""
+    """A page with megabytes of text may print on at most twice as many pages as one with short texts; without
+    shortening, hundreds would be needed."""
     short = printed_pages(page_of(results_with("free", "A", "A", lines_with("A"))), tmp_path)
     assert 1 < printed_pages(page_of(with_a_megabyte()), tmp_path) <= 2 * short
 
@@ -182,7 +183,7 @@ window.addEventListener("load", () => {
 
 
 def test_filter_and_links_work_without_scripts(tmp_path: Path) -> None:
-    """The scripts of this test only click elements."""
+    """The report itself has no script; the test's script only clicks elements."""
     words = {"A": "PASS", "B": "FAIL", "C": "MARGINAL", "D": "NOT APPLICABLE", "E": "BLOCKED"}
     judged = [
         line
@@ -205,7 +206,7 @@ def test_filter_and_links_work_without_scripts(tmp_path: Path) -> None:
 
 
 def test_probe_detects_script_request_and_dead_link(tmp_path: Path) -> None:
-    """The sample page has a script, an external address and a dead link."""
+    """Proves that the other tests would notice: this page has a script, an external address and a dead link."""
     bad = "<body><a href='#nowhere'>x</a><script>console.error('x'); window.ran = 1</script><img src='http://example.com/x'></body>"
     found, console = browse(bad, tmp_path, 1366)
     assert "CONSOLE" in console

@@ -1,4 +1,4 @@
-"""The report names the diagnosis of memory defects, from notes like those of a board."""
+"""Tests that the report diagnoses memory defects from notes like those of a board."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Rebooting...
 
 
 class Board:
-    """Notes as the plugin makes them from a board's records, one second apart."""
+    """Makes notes as the plugin makes them from a board's records, one second apart."""
 
     def __init__(self) -> None:
         self.t, self.boot, self.notes = 1_000, "00c0ffee", list[lines.ResultsLine]()
@@ -89,7 +89,7 @@ def psram_exhaustion() -> Iterator[lines.ResultsLine]:
 
 
 def fragmentation_with_a_map() -> Iterator[lines.ResultsLine]:
-    """The harness asks for the map after a failure."""
+    """Adds the heap map, which the harness requests after a failure."""
     yield from fragmentation()
     heaps = [
         {
@@ -106,7 +106,7 @@ def fragmentation_with_a_map() -> Iterator[lines.ResultsLine]:
 
 
 def refused_stream() -> Iterator[lines.ResultsLine]:
-    """Only a log line reports the refusal."""
+    """A refused stream, which only a log line reports."""
     board = Board()
     board.sample("Before Voice Transition")
     board.sample("After Voice Transition", psram_free=57_484, psram_largest=57_344)
@@ -179,7 +179,8 @@ def test_planted_defect_is_named_in_the_report_of_its_failure(planted: Any, name
 
 
 def test_complaint_is_placed_at_its_time_in_its_boot() -> None:
-    """The complaint is sorted by time among the records of its boot. The sample before it gives the free memory."""
+    """The log line must be sorted by time among the records of its boot, because the sample before it gives the free
+    memory."""
     (story,) = read_stories(refused_stream()).values()
     diagnosis = next(found for found in diagnoses_of(story) if found.id == "DIAG-01")
     assert diagnosis.boot == 0

@@ -1,4 +1,4 @@
-"""Waivers on the terminal and on the first page of the report."""
+"""Tests how waivers appear on the terminal and on the first page of the report."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The treemap of the allocation profile."""
+"""Tests the treemap of the allocation profile."""
 
 from __future__ import annotations
 

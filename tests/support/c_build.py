@@ -51,11 +51,11 @@ class CModule:
         self.ffi = ffi
         self.lib = lib
         self._macros = macros
-        # malloc, because AddressSanitizer cannot detect the end of a buffer in Python's pools.
+        # Not Python's allocator: AddressSanitizer could not detect the end of a buffer in its pools.
         self.new = ffi.new_allocator(alloc=lib.malloc, free=lib.free, should_clear_after_alloc=True)
 
     def const(self, name: str) -> int:
-        """Value of an integer macro."""
+        """The value of a macro that expands to an integer expression."""
         text = self._macros[name]
         for _ in range(10):
             text = re.sub(r"[A-Za-z_]\w*", lambda found: self._macros.get(found[0], found[0]), text)
@@ -86,7 +86,7 @@ def _write(path: Path, text: str) -> None:
 def build(
     name: str, sources: Sequence[str], headers: Sequence[str], extra_source: str = "", extra_cdef: str = ""
 ) -> CModule:
-    """Compiles sources (paths under firmware/components) and declares what headers declare.
+    """Compiles sources (paths under firmware/components) into a module that has everything its headers declare.
 
     headers: names as in the sources' #include lines.
     extra_source: additional C code; extra_cdef declares it.
@@ -126,9 +126,9 @@ def build(
         _run(
             [cc, *flags, *sanitize, *COVERAGE, *includes, str(extra), *map(str, files), "-o", str(temporary)]
         )
-        temporary.replace(library)  # another process may build the same module
+        temporary.replace(library)  # atomic, because another process may build the same module
 
-    # cffi knows the standard types; its parser fails on the C library's definitions.
+    # Preprocess with empty standard headers: cffi knows their types, but cannot parse the C library's definitions.
     declarations = _run([cc, "-E", "-P", f"-I{hollow}", *includes, str(unit)])
     macros = dict(
         found.groups(default="")

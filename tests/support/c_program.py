@@ -23,7 +23,7 @@ FUZZ_BUDGET_S = 600
 
 
 def build_threads(folder: Path, sanitizer: str, sources: Sequence[Path], includes: Sequence[Path]) -> Path:
-    """Builds a program with pthreads as tasks; skips if the compiler does not have the sanitizer."""
+    """Builds a program whose tasks are pthreads; skips the test if the compiler does not have the sanitizer."""
     flags = ["-std=gnu17", "-O1", "-Wall", "-Wextra", "-Werror", "-pthread", f"-fsanitize={sanitizer}"]
     return _build([compiler(), *flags, *COVERAGE], sources, includes, folder / "races")
 
@@ -51,7 +51,7 @@ def run_driver(program: Path, *arguments: object) -> dict[str, int]:
 
 
 def run_threads(program: Path, *arguments: str) -> None:
-    """Runs a program that checks itself and prints ok."""
+    """Runs a program that checks itself; it must exit with 0 and print ok."""
     done = subprocess.run(
         [program, *arguments], capture_output=True, text=True, check=False, timeout=RUN_BUDGET_S
     )
@@ -60,7 +60,8 @@ def run_threads(program: Path, *arguments: str) -> None:
 
 
 def fuzz(folder: Path, sources: Sequence[Path], includes: Sequence[Path], seeds: Iterable[bytes]) -> None:
-    """Feeds FUZZ_RUNS inputs, grown from `seeds`, to a parser under ASan and UBSan; skips without libFuzzer."""
+    """Fuzzes a parser with FUZZ_RUNS inputs, derived from `seeds`, under ASan and UBSan; skips the test without
+    libFuzzer."""
     clang = shutil.which("clang")
     if clang is None:
         pytest.skip("clang is not installed: libFuzzer is part of it")

@@ -88,7 +88,7 @@ class FakeFirmware:
                 self._request(line.decode("latin-1"))
 
     def _request(self, line: str) -> None:
-        # The checksum finds a request after garbage.
+        # Garbage may precede a request; the checksum shows where it begins.
         for at in (match.start() for match in re.finditer("@", line)):
             body, star, crc = line[at + 1 :].rpartition("*")
             if star and checksum(body.encode("latin-1")) == crc.encode("latin-1"):

@@ -1,4 +1,4 @@
-"""A fake labgrid-client: the commands that the harness uses, on a coordinator that is a file.
+"""A fake labgrid-client with the commands that the harness uses. A file plays the coordinator.
 
 Its texts match labgrid 26.0.1; tests/boards/test_labgrid.py compares the behaviour with the real one.
 """
@@ -24,7 +24,7 @@ sys.exit(runpy.run_path({__file__!r})["main"](sys.argv[1:], __file__ + ".json"))
 
 
 class FakeLabgrid:
-    """The program and its coordinator."""
+    """The fake program, and the state of its coordinator."""
 
     def __init__(self, folder: Path) -> None:
         self.program = folder / "labgrid-client"
@@ -49,7 +49,7 @@ class FakeLabgrid:
     @property
     def state(self) -> dict[str, Any]:
         with self._file.open() as file:
-            fcntl.flock(file, fcntl.LOCK_SH)  # a call that is still running may be writing it
+            fcntl.flock(file, fcntl.LOCK_SH)  # a program that is still running may be writing it
             found: dict[str, Any] = json.loads(file.read())
         return found
 

@@ -93,9 +93,9 @@ def main(arguments: list[str]) -> None:
     start(firmware, flash)
     while data := os.read(0, 4096):
         if b"\x01x" in data.replace(b"\x01\x01", b"\0"):
-            os._exit(0)  # input for QEMU's monitor, as with -nographic
+            os._exit(0)  # Ctrl-A x quits, as in QEMU with -nographic
         firmware.receive(data.replace(b"\x01\x01", b"\x01"))
-    threading.Event().wait()  # like the real QEMU, which keeps running without input
+    threading.Event().wait()  # the real QEMU also keeps running when its input ends
 
 
 def ordered(name: str) -> str:
@@ -106,7 +106,7 @@ hung = threading.Event()
 
 
 def start(firmware: FakeFirmware, flash: Path) -> None:
-    """Boots the firmware with the next ordered outcome."""
+    """Boots the firmware with the next outcome in `starts`."""
     count_start(flash)
     orders = json.loads(ordered("starts") or "[]")
     order = orders.pop(0) if orders else ""
@@ -119,7 +119,7 @@ def start(firmware: FakeFirmware, flash: Path) -> None:
     if order:
         firmware.output(b"\r\nrst:0x1 (POWERON_RESET),boot:0x13 (SPI_FAST_FLASH_BOOT)\r\n")
         firmware.output(f"{order}\r\n".encode())
-        firmware.start(reason="INT_WDT")  # the boot that follows
+        firmware.start(reason="INT_WDT")  # the firmware boots again
         return
     firmware.start()
 
@@ -143,7 +143,7 @@ def panic(firmware: FakeFirmware, flash: Path) -> None:
 
 
 def mute(_: FakeFirmware, args: dict[str, str]) -> None:
-    """Handles a command without an answer."""
+    """A command handler that sends no reply."""
 
 
 THRESHOLDS = [
@@ -164,7 +164,7 @@ def serve_qmp(where: str, firmware: FakeFirmware, flash: Path) -> None:
             with (
                 client,
                 contextlib.suppress(ConnectionError),
-            ):  # a client may disconnect at once, as with QEMU
+            ):  # the client may already have disconnected, which QEMU also tolerates
                 qmp_session(client, firmware, flash)
 
 
@@ -178,7 +178,7 @@ def qmp_session(client: socket.socket, firmware: FakeFirmware, flash: Path) -> N
             try:
                 request, end = json.JSONDecoder().raw_decode(text.lstrip())
             except ValueError:
-                break  # requests need no newline: this one is incomplete
+                break  # a request ends without a newline, so wait for more of an incomplete one
             text = text.lstrip()[end:]
             if hung.is_set() or (STATE / "deaf").exists():
                 continue

@@ -1,4 +1,4 @@
-"""A real labgrid on loopback: a coordinator, and exporters that export virtual boards."""
+"""Runs a real labgrid on loopback: a coordinator, and exporters that export virtual boards."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class Lab:
         self._address = _line(self.coordinator, log, "listening on ").rpartition(" ")[2]
 
     def stop_coordinator(self) -> None:
-        """Kills the coordinator, so that it forgets the users of the places."""
+        """Kills the coordinator, so that the next one does not know who uses the places."""
         self.coordinator.kill()
         self.coordinator.wait()
 

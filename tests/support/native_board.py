@@ -58,7 +58,7 @@ class Result:
 
     @property
     def app(self) -> str:
-        """Output after the start log."""
+        """The output after ESP-IDF's boot log."""
         return self.text.split("Calling app_main()\n", 1)[-1]
 
     def value(self, name: str) -> int:
@@ -68,7 +68,7 @@ class Result:
 
 
 class Run:
-    """One start of the program, with fd 0 and 1 on one end of a socket pair."""
+    """A running program, whose standard input and output are one end of a socket pair."""
 
     def __init__(self, elf: Path, params: Path, early_input: bytes = b"") -> None:
         self.line, theirs = socket.socketpair()
@@ -100,7 +100,7 @@ class Run:
 
     @property
     def to_end(self) -> bytes:
-        """Output up to the end of the case; later output may follow."""
+        """The output up to the end of the case, without any that follows."""
         assert b"END\r\n" in self.received
         return self.received.split(b"END\r\n")[0]
 
@@ -117,7 +117,7 @@ class Run:
 
 
 class Board:
-    """Flash, RTC memory, and start parameters."""
+    """A board's flash and RTC memory, on which a test program can be started with parameters."""
 
     def __init__(self, directory: Path, elf: Path, profile_name: str = "recorded") -> None:
         self.elf = elf

@@ -13,7 +13,7 @@ NATIVE = FIRMWARE_DIR / "native"
 
 
 def build_native(folder: str, target: str, *options: str) -> Path:
-    """The program `target`, built in build/`folder` with these cmake options."""
+    """Builds the program `target` in build/`folder` with these cmake options; returns its path."""
     directory = BUILD_DIR / folder
     directory.mkdir(parents=True, exist_ok=True)
     with (directory / ".lock").open("w") as lock:

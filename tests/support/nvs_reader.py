@@ -7,7 +7,7 @@ import zlib
 
 
 def nvs_items(partition: bytes) -> dict[tuple[int, str], tuple[int, bytes]]:
-    """Values in an NVS partition."""
+    """Reads the values in an NVS partition."""
     items: dict[tuple[int, str], tuple[int, bytes]] = {}
     for base in range(0, len(partition), 4096):
         page = partition[base : base + 4096]
@@ -40,6 +40,6 @@ def nvs_items(partition: bytes) -> dict[tuple[int, str], tuple[int, bytes]]:
 
 
 def nvs_value(partition: bytes, namespace: str, key: str) -> bytes:
-    """Value under a key: eight bytes for a number, else the text or blob. Raises KeyError if the key is missing."""
+    """The value of a key: eight bytes for a number, otherwise the string or blob. Raises KeyError if there is none."""
     items = nvs_items(partition)
     return items[items[0, namespace][1][0], key][1]

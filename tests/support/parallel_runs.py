@@ -14,7 +14,7 @@ from hotpin_hil.paths import PROJECT_ROOT
 from tests.support.until import until
 from tests.support.virtual_board import Build
 
-# A test holds its board until its gate, a pipe, is opened; until then only its own reset may occur.
+# A test keeps its board until its gate, a pipe, is opened. Until then, nothing but its own reset may reset the board.
 TESTS = """
 import os, time
 from pathlib import Path
@@ -140,8 +140,8 @@ class Run:
         return (self.project.folder / f"has-{self.number}-{number}").exists()
 
     def go_on(self) -> None:
-        """Opens the gate for all waiting tests."""
-        with contextlib.suppress(OSError):  # no test is waiting
+        """Opens the gate, so that all waiting tests continue."""
+        with contextlib.suppress(OSError):  # raised if no test is waiting
             os.close(os.open(self.gate, os.O_WRONLY | os.O_NONBLOCK))
 
     def end(self) -> int:
@@ -159,7 +159,7 @@ class Run:
         os.killpg(self.process.pid, signal.SIGINT)
 
     def processes(self) -> list[str]:
-        """Processes that are still running in the run's terminal session."""
+        """The command lines of processes that are still running in the run's terminal session."""
         left = []
         for path in Path("/proc").glob("[0-9]*/stat"):
             with contextlib.suppress(OSError):
@@ -169,8 +169,8 @@ class Run:
         return left
 
     def has_left_nothing(self) -> bool:
-        """Whether no process is left; waits for processes that end automatically (multiprocessing's resource
-        tracker)."""
+        """Waits until the run has left no process. Some end only after it, such as multiprocessing's resource
+        tracker."""
         until(lambda: not self.processes(), lambda: f"still running: {self.processes()}")
         return True
 

@@ -23,10 +23,10 @@ from hotpin_hil.virtual import package
 from tests.support.fake_build import ELF_SHA256, write_build
 from tests.support.schemas import QUALIFICATION, RESULTS_LINE
 
-# Hypothesis's plugin takes a second for its summary.
+# Without Hypothesis's plugin, whose summary takes a second.
 WITHOUT = ("-p", "no:pytest_embedded", "-p", "no:hypothesispytest")
 
-# Pytester forgets modules that a session imported first; importing these again takes long.
+# Imported here, because pytester unloads the modules that a session imports, and importing these again takes long.
 SLOW_IMPORTS = (
     esptool.bin_image,
     hotpin_hil.report.html.render,
@@ -34,7 +34,7 @@ SLOW_IMPORTS = (
     serial,
 )
 
-# Parts of matplotlib cannot be imported twice.
+# Draws once to import matplotlib, parts of which cannot be imported twice.
 with drawing(50) as (_figure, _):
     finish(_figure, "none", "none", "none")
 
@@ -86,7 +86,7 @@ def measure(request, dut):
     return recorder_of(request.node).measure
 """
 
-# For sessions with other processes: the fake build counts as built by this checkout.
+# For sessions with several processes: makes the fake build count as built by this checkout.
 REGISTERED = f"""
 from hotpin_hil.virtual import package
 package.is_registered = [{ELF_SHA256!r}].__contains__

@@ -31,7 +31,7 @@ MANAGER_B = 2_000
 
 @dataclass(frozen=True)
 class SmallRun:
-    """A run of firmware with known figures."""
+    """A run of the suite on firmware with known figures."""
 
     seed: int = 0
     """Seed of the differences between two runs of one build."""
@@ -103,7 +103,7 @@ class SmallRun:
 
     def _voice(self, test: str, scatter: random.Random, measure: Any) -> Iterator[lines.ResultsLine]:
         moment = lines.Moment(test, "24:0a:c4:00:00:01", f"{scatter.getrandbits(32):08x}", 5_000)
-        # NVS takes another 132 bytes after every few dozen starts.
+        # NVS takes another 132 bytes after every few dozen boots.
         start = INTERNAL_START - scatter.choice((0, 0, 0, 132))
         voice = start - VOICE_INTERNAL - self.voice_more
         duration = round((DURATION_MS + scatter.choice((-2, -1, 0, 1, 2))) * self.slower)

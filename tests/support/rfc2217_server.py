@@ -91,13 +91,13 @@ class Rfc2217Server:
             self._listener = self._listen(self.number)
 
     def write(self, data: bytes) -> None:
-        """Sends PortManager's output to the client."""
+        """Sends PortManager's output to the client; PortManager calls it."""
         with self._lock:
             assert self._client is not None
             self._client.sendall(data)
 
     def send(self, data: bytes) -> None:
-        """Sends data as the board."""
+        """Sends data to the client as a board would."""
         assert self._connected.wait(5)
         assert self._manager is not None
         self.write(b"".join(self._manager.escape(data)))
@@ -115,7 +115,7 @@ class Rfc2217Server:
             self.drop()
         deadline = time.monotonic() + 5
         while self._thread.is_alive() and time.monotonic() < deadline:
-            # The thread may be about to listen again.
+            # The thread may be about to listen again: a connection ends its wait.
             with contextlib.suppress(OSError):
                 socket.create_connection(("127.0.0.1", self.number), timeout=1).close()
             self._thread.join(0.01)

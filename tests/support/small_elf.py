@@ -59,7 +59,7 @@ def symbols(elf: Path) -> dict[str, tuple[int, int]]:
 
 
 def set_machine(elf: Path, number: int) -> Path:
-    """Change the architecture in the header of an ELF file."""
+    """Write another architecture into the header of an ELF file."""
     content = bytearray(elf.read_bytes())
     content[18:20] = number.to_bytes(2, "little")
     elf.write_bytes(content)

@@ -1,4 +1,4 @@
-"""A wait for what another process or thread does."""
+"""Waits for what another process or thread does."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ asyncio.run(serve(**paths, **options))
 """
 
 
-# esptool's command line on the harness's RFC 2217 client, because pyserial's is slow.
+# Runs esptool with the harness's RFC 2217 client, because pyserial's is slow.
 ESPTOOL = (
     "from hotpin_hil.link.port import register_handlers; register_handlers(); import esptool; esptool._main()"
 )
@@ -95,7 +95,7 @@ def run_esptool(
 
 
 def native_flash_image(build: Path = NATIVE_BUILD_DIR) -> bytes:
-    """4 MB of flash with a host build of the firmware in it; skips without that build."""
+    """4 MB of flash with a host build of the firmware in it; skips the test without that build."""
     arguments = build / "flasher_args.json"
     if not arguments.is_file():
         pytest.skip("no host build of the firmware; make native")
@@ -107,7 +107,7 @@ def native_flash_image(build: Path = NATIVE_BUILD_DIR) -> bytes:
 
 
 class Build:
-    """Packaged build of the fake firmware; `registry` allows boards to run it."""
+    """A build of the fake firmware, packaged as for the virtual board; its `registry` allows boards to run it."""
 
     def __init__(self, folder: Path) -> None:
         compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
@@ -177,7 +177,7 @@ class Boards:
         return self.found[0]["port"]
 
     def stop(self) -> str:
-        """Stops the server as a user would; returns its last output."""
+        """Stops the server as a user would; returns what it wrote to standard error."""
         if self.process.poll() is None:
             self.process.terminate()
         return self.process.communicate(timeout=PATIENCE_S)[1].decode()
@@ -208,7 +208,7 @@ class Console:
         self.port.write(text.encode())
 
     def expect(self, pattern: str) -> re.Match[str]:
-        """Waits for a pattern and drops the text before it."""
+        """Waits for a pattern, and drops the text up to its end."""
         deadline = time.monotonic() + PATIENCE_S
         while (found := re.search(pattern, self.text, re.DOTALL)) is None:
             assert time.monotonic() < deadline, f"no {pattern!r} in {self.text[-2000:]!r}"
@@ -217,7 +217,7 @@ class Console:
         return found
 
     def reset(self) -> None:
-        """Pulses EN and drops earlier output."""
+        """Resets the board over EN, and drops earlier output."""
         self.port.rts = True
         self.port.reset_input_buffer()
         self.text = ""
@@ -230,7 +230,7 @@ class Console:
 
 
 def process_gone(pid: int) -> bool:
-    """Waits until a process has ended; returns False if it is still running at the timeout."""
+    """Waits until a process has ended. Returns False if it is still running after PATIENCE_S."""
     deadline = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline:
         try:

@@ -27,7 +27,7 @@ RESERVED = (
     (0x3FFE3F20, 0x3FFE4350),
     (0x3FFAE000, 0x3FFAE6E0),
     (0x3F800000, 0x3FC00000),
-    (0x3FFB0000, 0x3FFBA8C6),  # static data, not a multiple of a word
+    (0x3FFB0000, 0x3FFBA8C6),  # static data, whose size is not a multiple of a word
     (0x40080000, 0x4008FB28),  # code
 )
 

@@ -1,4 +1,4 @@
-"""The choice of the ELF file that decodes a log."""
+"""Tests how the ELF file that decodes a log is chosen."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Core dumps in files and logs, and the reasons for a missing report of esp-coredump."""
+"""Tests core dumps in files and logs, and the reasons stated if esp-coredump's report is missing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Calls from the stack memory of a RISC-V panic."""
+"""Tests finding calls in the stack memory that a RISC-V panic prints."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_gdb_that_finds_no_frame_is_replaced_by_the_scan(
     assert "(riscv32-esp-elf-gdb: No stack.)" in method
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of pyparsing, in esp-idf-panic-decoder
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # from pyparsing, used by esp-idf-panic-decoder
 def test_esp_idf_panic_decoder_reads_the_registers_and_the_stack() -> None:
     server = pytest.importorskip(f"{PANIC_DECODER}.gdb_panic_server")
     read = server.parse_idf_riscv_panic_output(panic_text(REGISTERS, STACK))

@@ -38,7 +38,7 @@ FIRST_CODE = range(0x40088000, 0x4009E000, 4)
 
 @st.composite
 def profiles(draw: st.DrawFn) -> str:
-    """A board profile, as TOML."""
+    """Draws a random board profile, as TOML."""
     data, code = draw(st.sampled_from(FIRST_DATA)), draw(st.sampled_from(FIRST_CODE))
     base = draw(st.sampled_from(["hotpin-5.4", "hotpin-5.5"]))
     has = [f"IDF {base.removeprefix('hotpin-')}", *draw(st.sampled_from([[], ["newlib in flash"]]))]
@@ -59,7 +59,7 @@ def run_suite(profile: str, folder: Path, arguments: Sequence[str]) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Command line; returns the exit status: 0 if the suite passed on every map."""
+    """Run the command line; returns the exit status, which is 0 if the suite passed on every map."""
     parser = argparse.ArgumentParser(
         prog="tests.system.random_maps", description=__doc__.split("\n", maxsplit=1)[0]
     )

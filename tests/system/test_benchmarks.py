@@ -1,4 +1,4 @@
-"""The benchmarks report a stock tool that fails as a row of their table, and fail if our own tool fails."""
+"""Tests that the benchmarks show a stock tool that fails as a row of their table, and fail if our own tool fails."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FAILS = "import sys; sys.exit('Connecting...\\nA fatal error occurred: no serial
 
 @pytest.fixture
 def tools(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch:
-    """bench_tools with a build and a board that nothing uses, for the measurement of esptool."""
+    """bench_tools with a fake build and a fake board, for measuring a fake esptool."""
 
     @contextlib.contextmanager
     def board(_folder: Path) -> Iterator[str]:

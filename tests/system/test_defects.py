@@ -1,4 +1,4 @@
-"""The catalogue of defects matches the current firmware, and planting leaves no trace."""
+"""Checks that the catalogue of defects matches the current firmware, and that planting leaves no trace."""
 
 from __future__ import annotations
 

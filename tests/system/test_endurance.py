@@ -1,4 +1,4 @@
-"""A short endurance run; `make endurance` plays it on 50 boards."""
+"""Plays a short endurance run; `make endurance` plays a long one on 50 boards."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def test_boards_of_one_server_leave_nothing_behind() -> None:
     totals = endure(3, 6, seed=4, workers=2)
     assert totals.problems == []
     assert totals.rounds == 6
-    assert sum(totals.acted.values()) == 6  # with this seed these six faults act
+    assert sum(totals.acted.values()) == 6  # with this seed, the fault of every round acts
 
 
 @pytest.mark.skipif(not BUILD.is_file(), reason="the firmware's host build is missing: make native")

@@ -1,4 +1,4 @@
-"""Every fault during a short run of the suite: verdict, remedy, and time until the fault is detected.
+"""Causes every fault during a short run of the suite: checks verdict, remedy, and the time until the fault is detected.
 
 The short run (fault_matrix/short_run.py) is a separate suite with the project's fixtures and firmware, in its own
 pytest process. Cases that leave a working board share a run. A case that kills the board has its own run, where the
@@ -130,7 +130,7 @@ DEADLY = [
     ),
     Case("power off", "power-cut", BLOCKED, "does not answer|supply", 15, {"off_s": 0}, after=BLOCKED),
     Case("no-download", "no-download", BLOCKED, "check cable", 12, when="set-up", after=BLOCKED),
-    Case(  # the byte is the app's magic number, 0xE9
+    Case(  # damages the app's magic number, 0xE9
         "bad-flash",
         "bad-flash",
         BLOCKED,
@@ -165,7 +165,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Run:
-    """A run: outcomes of the cases and of the last test."""
+    """Results of a run of the short suite: the outcomes of its cases and of the last test."""
 
     cases: dict[str, Outcome]
     after: Outcome

@@ -109,7 +109,7 @@ class Firmware:
         options = [option for requirement in requirements for option in ("--requirement", requirement)]
         # The defects were sized for the memory of the boards in the recorded logs.
         options += ["--board-profile", "recorded"]
-        # Its tests need the build with the allocation profile too.
+        # Its tests also need the build with the allocation profile, which is not made here.
         options += ["--deselect", "hil_tests/test_profile.py"]
         self._checkout.run(*options, "--qualification-dir", str(folder), good=good)
         return Run(folder)

@@ -1,4 +1,4 @@
-"""Memory defects on the virtual board: the analyser names each from the console log alone."""
+"""Plants memory defects on the virtual board: the analyser must name each from the console log alone."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ statistics."""
 
 @dataclass
 class Planted:
-    """A board with started firmware, and its log since then."""
+    """A board whose firmware is running, and its log since the test's start."""
 
     device: Device
     log: Path
     start: int = 0
 
     def text(self) -> bytes:
-        self.device.monitor(stop=True)  # all logged statistics are written
+        self.device.monitor(stop=True)  # returns when all logged statistics are written
         return self.log.read_bytes()[self.start :]
 
     def diagnoses(self) -> dict[str, Diagnosis]:
-        """First diagnosis of each name."""
+        """The diagnoses of the log by name; of several with the same name, the first."""
         found: dict[str, Diagnosis] = {}
         for diagnosis in diagnose(read_events(self.text())):
             found.setdefault(diagnosis.name, diagnosis)
@@ -122,7 +122,7 @@ def test_heap_of_the_fragmentation_is_named_when_the_log_has_the_map(
         regions = device.regions()
     device.log("Fragmented")
     device.monitor(stop=True)
-    if map_comes == "after":  # as after a failed test
+    if map_comes == "after":  # as the harness reads it after a failed test
         regions = device.regions()
     heaps = [region for region in regions if "DMA" in region.caps.split(",")]
     worst = max(heaps, key=lambda heap: heap.free - heap.largest)

@@ -1,4 +1,4 @@
-"""The regressions to plant match the firmware; `python -m tests.system.releases.run` plants them on virtual boards."""
+"""Checks that regressions.toml matches the firmware; `python -m tests.system.releases.run` plants its regressions."""
 
 from __future__ import annotations
 

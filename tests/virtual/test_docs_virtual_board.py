@@ -1,4 +1,4 @@
-"""docs/virtual-board.md names only tests and profiles that exist."""
+"""Checks that docs/virtual-board.md names only tests and profiles that exist."""
 
 from __future__ import annotations
 

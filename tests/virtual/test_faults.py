@@ -1,4 +1,4 @@
-"""Faults: the table, and the effects on the serial line, on the flash, and on the parameters of the runtime."""
+"""Tests the table of faults, and their effects on the serial line, the flash, and the parameters of the runtime."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SENT = "".join(f"I ({n}) TAG: line {n} ┌──║ end\r\n" for n in range(60))
 
 
 def passed(name: str, seed: int = 1, chunk: int = 7, **arguments: Any) -> bytes:
-    """SENT after it has passed the faults of the serial line."""
+    """What the host receives of SENT through a serial line with this fault."""
     line = LineFaults()
     line.add(name, find(name).parse(arguments), str(seed))
     return b"".join(line.to_host(SENT[at : at + chunk]) for at in range(0, len(SENT), chunk))
@@ -126,15 +126,16 @@ def test_foreign_line_breaks_in_and_the_rest_follows() -> None:
 
 
 def test_foreign_line_has_the_time_of_the_line_that_it_breaks() -> None:
-    """A reader would treat a line with another time as a quotation."""
+    """Otherwise a log reader would take the foreign line for a quotation."""
     got = passed("foreign-line", inside="character", count=20)
     times = re.findall(rb"I \((\d+)\) TAG: line \d+ \xe2I \((\d+)\) wifi:", got)
-    assert [time for time, _ in times] == [b"%d" % number for number in range(5)]  # four breaks in a line
+    # A line has four characters to break.
+    assert [time for time, _ in times] == [b"%d" % number for number in range(5)]
     assert all(time == foreign for time, foreign in times)
 
 
 def test_megabytes_without_an_end_of_line_pass_in_time() -> None:
-    """A flash read sends such data. Storing the text line would make the cost quadratic."""
+    """Reading the flash sends such data. If the fault stored the unfinished line, the time would be quadratic."""
     line = LineFaults()
     line.add("cut-utf8", find("cut-utf8").parse({}), "1")
     started = time.process_time()
@@ -142,7 +143,7 @@ def test_megabytes_without_an_end_of_line_pass_in_time() -> None:
         assert line.to_host(bytes(0x8000)) == bytes(0x8000)
     assert (
         time.process_time() - started < 10
-    )  # about 0.3 s on an idle machine; minutes if the line were stored
+    )  # about 0.3 s on an idle machine, but minutes if the line were stored
 
 
 def test_line_fault_acts_in_its_direction_only() -> None:
@@ -167,7 +168,7 @@ class Timer:
 
 
 class Subject:
-    """Fake board that records calls; `timers` maps seconds to actions."""
+    """Fake board that records calls. `timers` maps delays in seconds to scheduled actions."""
 
     flash_bytes = 4 << 20
 
@@ -275,7 +276,7 @@ def test_each_fault_of_the_port_has_its_own_timer() -> None:
     faults.clear()
     assert port() == (False, False)
     faults.inject("bridge-hang", {"seconds": 0})
-    subject.later(5)  # the timer of the cleared fault
+    subject.later(5)  # the timer of the fault that was cleared must do nothing
     assert port() == (False, True)
 
 
@@ -288,7 +289,7 @@ def test_clearing_disarms_the_step_too() -> None:
     assert [words[0] for name, *words in subject.done if name == "type_in"] == [
         "@60001 sys.panic kind=abort step=audio.start\n",
         "@60002 heap.fail off=1\n",
-        # A repeated id would only get the first reply again.
+        # The id must be new: for a repeated one, the firmware would only repeat its reply.
         "@60003 sys.panic kind=abort step=audio.start\n",
         "@60004 heap.fail off=1\n",
     ]
@@ -438,7 +439,7 @@ def test_hanging_bridge_moves_nothing_and_lets_clients_come_and_go(
     with Console(boards.url) as console:
         console.restart()
         inject(control, "bridge-hang", seconds=0)
-        console.send("quit")  # if this had arrived, the firmware would have ended
+        console.send("quit")  # would end the firmware if it arrived
         control.ask("clear")
         console.send("alive")
         console.expect("alive")

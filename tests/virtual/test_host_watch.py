@@ -1,4 +1,4 @@
-"""A virtual board detects faults of the host, and keeps running without file handles."""
+"""Tests that a virtual board detects faults of the host, and keeps running if the host has no file handles left."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_stall_is_noticed_at_the_first_request(monkeypatch: pytest.MonkeyPatch) 
 
 
 class Listener(socket.socket):
-    """Has no file handle for its clients until `has_handles`."""
+    """A listening socket that fails to accept for lack of file handles until `has_handles` is set."""
 
     has_handles = False
     asked = 0

@@ -1,4 +1,4 @@
-"""Images of app, bootloader and partition table, as the build makes them for a flasher."""
+"""Tests the images of app, bootloader and partition table that the build makes for a flasher."""
 
 from __future__ import annotations
 

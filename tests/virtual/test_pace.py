@@ -1,4 +1,4 @@
-"""The pace of a board's clock, changed while the firmware runs."""
+"""Tests changing the pace of a board's clock while the firmware is running."""
 
 from __future__ import annotations
 
@@ -50,7 +50,8 @@ def test_clock_keeps_the_hosts_pace_in_the_block_and_its_own_after_it(
             started = time.monotonic()
             begun = clock_ms(console)
             passed = clock_ms(console) - begun
-            assert passed <= (time.monotonic() - started) * 1000 + 1  # both times are of whole milliseconds
+            # Both times are rounded to whole milliseconds.
+            assert passed <= (time.monotonic() - started) * 1000 + 1
             console.reset()
             console.expect('"event":"boot"')
             assert control.state()["time_scale"] == 1.0

@@ -1,4 +1,4 @@
-"""`hotpin-hil profile`: the memory map of a build, from the tables in its ELF file."""
+"""Tests `hotpin-hil profile`, which reads the memory map of a build from the tables in its ELF file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The start in a board profile: order of steps, freed blocks, parts missing from a build."""
+"""Tests how a board profile describes the boot: order of steps, freed blocks, parts that a build does not have."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Board profiles that extend another profile (`like`)."""
+"""Tests board profiles that extend another profile (`like`)."""
 
 from __future__ import annotations
 

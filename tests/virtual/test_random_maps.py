@@ -1,4 +1,4 @@
-"""The parts of the suite that depend on the memory map, on random maps."""
+"""Runs the parts of the suite that depend on the memory map on random maps."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_suite_passes_on_a_drawn_map(profile: str, tmp_path_factory: pytest.Temp
 def test_drawn_map_leaves_the_memory_that_the_suite_needs(
     profile: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """Random maps differ, and each leaves enough memory to run the suite."""
+    """Each random map must leave enough memory to run the suite."""
     path: Path = tmp_path_factory.mktemp("map") / "profile.toml"
     path.write_text(profile, encoding="utf-8")
     heap = board_profiles.load(path).boot_heap()

@@ -1,4 +1,4 @@
-"""The board server as a process: boots, resets, clients, firmware processes, state, clean shutdown."""
+"""Tests the board server as a process: boots, resets, clients, firmware processes, state, clean shutdown."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Build:
 
 @pytest.fixture
 def state_dir(tmp_path: Path, build: Build) -> Path:
-    """State of two boards that have the build in their flash."""
+    """State folder of two boards that have the build in their flash."""
     for index in range(2):
         place = tmp_path / f"hotpin-5.4-{index}"
         place.mkdir()
@@ -113,7 +113,7 @@ def test_watchdog_and_brown_out_reset_boot_with_their_cause(console: Console) ->
 
 
 def test_seed_differs_from_start_to_start_and_repeats_from_run_to_run(state_dir: Path, build: Build) -> None:
-    """The seed must not depend on the time of the reset, because that depends on the host's speed."""
+    """The firmware's seed must not depend on when a reset comes, because that depends on the host's speed."""
 
     def seeds(*, patient: bool) -> list[str]:
         boards = Boards(state_dir, build.registry, seed=7)
@@ -213,7 +213,7 @@ def test_lost_client_releases_a_chip_it_held_in_reset(boards: Boards) -> None:
 
 
 def connect(number: int) -> socket.socket:
-    """Connects a raw client; the board listens again a moment after the last client has left."""
+    """Connects a raw client. Retries, because the board listens again only a moment after the last client has left."""
     deadline = time.monotonic() + PATIENCE_S
     while True:
         try:
@@ -236,7 +236,7 @@ def test_raw_telnet_client_is_answered_and_escaped(boards: Boards) -> None:
         while not re.search(rb"a\xff\xffb", answer) or b"\x2c\x69" not in answer:
             answer += client.recv(4096)
         assert b"\xff\xfc\x01" in answer  # no echo
-        assert answer.count(b"\xff\xfb\x03") == 1  # suppress go-ahead
+        assert answer.count(b"\xff\xfb\x03") == 1  # WILL suppress go-ahead, once
         assert b"\x2c\x64HotPin virtual ESP32-CAM " in answer
         assert b"\x2c\x69\x09\xff\xf0" in answer  # DTR is off
 
@@ -266,7 +266,7 @@ def test_client_that_does_not_read_its_answers_is_disconnected(boards: Boards) -
     com_port = b"\xff\xfa\x2c%c\xff\xf0"
     suspend, signature = com_port % 8, com_port % 0
     with connect(number) as client:
-        client.sendall(suspend)  # every answer stays in the server, none in the kernel's buffers
+        client.sendall(suspend)  # suspended, so that the answers fill the server's buffer, not the kernel's
         with contextlib.suppress(ConnectionError):
             client.sendall(signature * 60_000)  # 2.8 MB of answers
             while client.recv(4096):
@@ -341,7 +341,8 @@ def test_firmware_this_checkout_did_not_build_is_not_run(state_dir: Path, build:
 
 def test_app_without_a_host_program_is_named(state_dir: Path, build: Build) -> None:
     app = build.files[0x10000].read_bytes().replace(image.CARGO_MARK, b"hoTPIN-HOST-ELF\0")
-    app = app[:-32] + hashlib.sha256(app[:-32]).digest()  # two lower-case letters keep the checksum
+    # Two letters in lower case leave the XOR checksum unchanged.
+    app = app[:-32] + hashlib.sha256(app[:-32]).digest()
     flash = bytearray(build.flash_image())
     flash[0x10000 : 0x10000 + len(app)] = app
     (state_dir / "hotpin-5.4-0/flash.bin").write_bytes(bytes(flash))
@@ -402,7 +403,7 @@ def test_invalid_options_are_a_one_line_error(arguments: list[str], message: str
 
 
 def started_until_eof(command: list[str], state: Path) -> subprocess.CompletedProcess[str]:
-    """Output of boards that start with standard input already at its end."""
+    """Starts boards whose standard input is already at its end; returns the finished process."""
     return subprocess.run(
         [*command, "--until-eof", "--state-dir", str(state)],
         cwd=PROJECT_ROOT,

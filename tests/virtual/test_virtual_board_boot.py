@@ -1,4 +1,4 @@
-"""The virtual board's output between reset and app, against recorded boots of intact and damaged flash."""
+"""Compares the virtual board's output between reset and app with recorded boots of intact and damaged flash."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hotpin_hil.virtual.flash import Flash
 from tests.conftest import shared_data
 
 REVISION = 301
-# The table and addresses of the recorded boots.
+# The partition table and the addresses of the recorded boots.
 CSV = """nvs, data, nvs, 0x9000, 0x6000
 phy_init, data, phy, 0xf000, 0x1000
 factory, app, factory, 0x10000, 1M
@@ -29,7 +29,7 @@ TABLE = partition.to_binary(partition.parse_csv(CSV))
 
 @pytest.fixture
 def flash(tmp_path: Path) -> Iterator[Flash]:
-    """A flash with a bootable build in it."""
+    """A flash that contains a bootable build."""
     flash = Flash(tmp_path / "flash.bin", 4 << 20)
     for offset, data in ((0x1000, BOOTLOADER), (0x8000, TABLE), (0x10000, APP)):
         flash.program(offset, data)
@@ -53,7 +53,7 @@ def texts(boot: bootlog.Boot) -> list[str]:
     return [line.text for line in boot.lines]
 
 
-# Recorded boots, line by line: bootloader, table and app have the layout of the recorded ones.
+# Recorded boots, compared line by line: bootloader, partition table and app have the recorded layout.
 
 RECORDED_REVISION = 300
 RECORDED_BOOTLOADER = (0x3FFF0030, 6280), (0x40078000, 16016), (0x40080400, 4), (0x40080404, 3992)
@@ -65,7 +65,7 @@ RECORDED_APP = (
 
 
 def filler(length: int) -> bytes:
-    """Filler bytes that match none of the searched patterns."""
+    """Filler bytes that contain none of the patterns for which the virtual board searches."""
     return (bytes(range(1, 251)) * (length // 250 + 1))[:length]
 
 
@@ -90,7 +90,7 @@ def recorded_bootloader() -> bytes:
 
 @pytest.fixture
 def recorded_flash(tmp_path: Path) -> Iterator[Flash]:
-    """Flash with the contents of the recorded boots, limited to the parts that their logs show."""
+    """A flash as in the recorded boots, as far as their logs show its contents."""
     flash = Flash(tmp_path / "recorded.bin", 4 << 20)
     for offset, data in (
         (0x1000, recorded_bootloader()),
@@ -134,7 +134,7 @@ boot."""
 
 @pytest.mark.parametrize("name", DAMAGES)
 def test_boot_matches_the_recording_line_by_line(name: str, recorded_flash: Flash) -> None:
-    # Recordings of boot loops are cut at 5,000 bytes, mid-line; the shorter ones are complete.
+    # A long recording (a boot loop) ends in the middle of a line, at 5,000 bytes; the shorter ones are complete.
     recording = [normal(line) for line in shared_data(f"boot_logs/{name}.txt").read_text().splitlines()]
     if len(recording) > 20 and name != "normal":
         recording.pop()
@@ -148,7 +148,7 @@ def test_boot_matches_the_recording_line_by_line(name: str, recorded_flash: Flas
             break
         cause = boot.outcome.cause
         assert boot.outcome == bootlog.Restart(bootlog.SW_RESET)
-    if name == "normal":  # the app's own lines are the firmware's
+    if name == "normal":  # the lines after those are the app's own
         assert isinstance(boot.outcome, bootlog.RunApp)
         recording = recording[: len(ours)]
     elif name in ENDINGS:
@@ -178,7 +178,7 @@ def test_time_stamps_follow_the_uart_and_never_decrease(flash: Flash) -> None:
     assert stamps == sorted(stamps)
     assert stamps[0] == 29  # as in the recorded logs
     table = next(int(text[3:].split(")")[0]) for text in texts(boot) if "Partition Table:" in text)
-    assert 45 <= table <= 60  # recorded logs: 49
+    assert 45 <= table <= 60  # 49 in the recorded logs
     assert boot.end_ms >= stamps[-1]
 
 

@@ -1,4 +1,4 @@
-"""The control channel and its commands: another process finds, controls and stops boards and injects faults."""
+"""Tests the control channel, through which another process finds, controls and stops boards and injects faults."""
 
 from __future__ import annotations
 
@@ -144,7 +144,8 @@ def test_requests_of_one_client_leave_the_other_boards_their_turns(boards: Board
         console.port.dtr = True
         console.port.rts = False
         console.expect("waiting for download")
-        console.port.write(request * REQUESTS)  # one piece for the server, seconds of work
+        # Arrives in one piece, but takes the server seconds to process.
+        console.port.write(request * REQUESTS)
         console.expect("\xc0\x01\x13")
         other.state()
         answered = (console.text + console.port.read(console.port.in_waiting).decode("latin1")).count(
@@ -205,7 +206,7 @@ def test_fault_is_printed_as_arguments_that_repeat_it(boards: Boards) -> None:
 
 
 def test_firmware_fault_without_firmware_is_a_one_line_error(boards: Boards) -> None:
-    """The flash of the second board is empty: it restarts endlessly."""
+    """The second board has no firmware: its flash is empty, so it restarts endlessly."""
     done = board_command(boards.state_dir, "fault", "panic", "--on", "hotpin-5.4-1")
     assert (done.returncode, done.stdout) == (2, "")
     assert (
@@ -221,7 +222,7 @@ def test_only_its_owner_may_control_a_board(control: BoardControl) -> None:
 
 
 def test_state_folder_with_a_long_path_works(tmp_path: Path) -> None:
-    """A Unix socket address holds only 108 bytes."""
+    """A path longer than 108 bytes does not fit into a Unix socket's address."""
     deep = tmp_path.joinpath(*["a" * 60] * 3)
     boards = Boards(deep, tmp_path / "none")
     try:

@@ -1,8 +1,8 @@
-"""The virtual board against this firmware, built with the real ESP-IDF and run in an emulated ESP32.
+"""Compares the virtual board with this firmware built with the real ESP-IDF and run in an emulated ESP32.
 
-Recorded runs of the emulator have the free memory at each step and list every block; on the same memory map the virtual
-board must match. The QEMU configuration simulates camera and microphone, so it is also built for the host. The first
-runs were recorded at commit f74ed55.
+Recorded runs of the emulator state the free memory at each step and list every block; with the same memory map, the
+virtual board must match. The QEMU configuration simulates camera and microphone, so it is also built for the host. The
+first runs were recorded at commit f74ed55.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def recording(name: str) -> str:
 
 
 def samples(text: str) -> dict[str, dict[str, int]]:
-    """First sample of each context; a truncated record keeps its first fields."""
+    """The first sample of each context. Of a truncated record, the first fields count."""
     found: dict[str, dict[str, int]] = {}
     for context, fields in re.findall(r'@! \{"event":"mem\.sample","context":"([^"]+)"([^\n]*)', text):
         found.setdefault(context, {key: int(value) for key, value in re.findall(r'"(\w+)":(\d+)', fields)})
@@ -55,7 +55,8 @@ def free_at_main(text: str) -> int:
 
 
 def on_the_map_of(log: str, like: str, tmp_path: Path, *extra: str, psram_mb: int = 4) -> Path:
-    """Profile of the recorded build on two cores; the shipped profile follows the current firmware."""
+    """A profile with the memory map of the recorded build on two cores; the shipped profile has that of the current
+    firmware."""
     regions = re.findall(r"heap_init: At (\w+) len (\w+) \([^)]*\): (\S+)", recording(log))
     heaps = [(int(start, 16), int(size, 16), kind.replace("/", "")) for start, size, kind in regions]
     heaps.append((0x3F800000, 4 << 20, "SPIRAM"))
@@ -70,7 +71,8 @@ def on_the_map_of(log: str, like: str, tmp_path: Path, *extra: str, psram_mb: in
 
 
 def host_build(name: str, *more: str) -> Path:
-    """Host build with the test console, the extensions of the recorded firmware, and more defaults."""
+    """A host build with the test console, the extensions that the recorded firmware had, and `more` files of
+    defaults."""
     files = ("sdkconfig.defaults", "sdkconfig.hil", *more, "native/test/sdkconfig.recorded")
     option = "-DSDKCONFIG_DEFAULTS=" + ";".join(str(FIRMWARE_DIR / file) for file in files)
     return build_native(name, "images", option).parent
@@ -78,19 +80,19 @@ def host_build(name: str, *more: str) -> Path:
 
 @pytest.fixture(scope="module")
 def simulated() -> Path:
-    """The peripherals of the QEMU configuration, two cores."""
+    """The build with the QEMU configuration's simulated peripherals, on two cores."""
     return host_build("native-simulated", "native/test/sdkconfig.simulated")
 
 
 @pytest.fixture(scope="module")
 def hardware() -> Path:
-    """The hardware configuration."""
+    """The build with the hardware configuration."""
     return host_build("native-recorded")
 
 
 @pytest.fixture(scope="module")
 def one_core() -> Path:
-    """The QEMU configuration."""
+    """The build with the QEMU configuration, which has one core."""
     return host_build("native-qemu", "sdkconfig.qemu")
 
 
@@ -105,7 +107,7 @@ def start(tmp_path: Path) -> Iterator[Started]:
             flash = place / "flash.bin"
             flash.write_bytes(
                 b"\xff" * len(image)
-            )  # entries of an earlier start in NVS would change the memory
+            )  # without NVS entries of an earlier boot, which would take memory
             boards = Boards(tmp_path, NATIVE_ELFS_FILE, profile=profile, time_scale=20.0)
             stack.callback(boards.stop)
             console = stack.enter_context(Console(boards.url))
@@ -123,7 +125,7 @@ def listen(console: Console, until: str) -> str:
 
 
 def start_of(console: Console) -> str:
-    """Output of the whole start; the boot event may come before or after the sample of camera mode."""
+    """The output until boot event and the sample of camera mode have come, in either order."""
     ends = (r'"free_at_main":\d+', r'"context":"After Camera Transition"[^\n]*\n')
     return listen(console, "".join(rf"(?=.*?{end})" for end in ends) + ".*")
 

@@ -1,4 +1,4 @@
-"""Unmodified esptool against a virtual board, with its default options."""
+"""Runs unmodified esptool, with its default options, on a virtual board."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def boards(build: Build, tmp_path_factory: pytest.TempPathFactory) -> Iterator[B
 
 
 class Esptool:
-    """Runs esptool on the board; returns its output, fails if esptool fails."""
+    """Runs esptool on the board; returns its output. Fails if esptool fails."""
 
     def __init__(self, boards: Boards) -> None:
         self.boards = boards
@@ -46,7 +46,7 @@ class Esptool:
         return run_esptool(self.boards.url, *arguments, status=status, program=program, cwd=cwd)
 
     def flash(self, offset: int, length: int) -> bytes:
-        """Contents of the flash."""
+        """Reads from the board's flash file."""
         with self.flash_file.open("rb") as file:
             file.seek(offset)
             return file.read(length)
@@ -106,7 +106,8 @@ def test_second_write_flashes_nothing_on_request(esptool: Esptool, build: Build)
 def test_build_is_flashed_by_the_files_that_idf_writes(
     esptool: Esptool, build: Build, boards: Boards, tmp_path: Path
 ) -> None:
-    """`esptool write-flash @flash_args` in the build directory, and `idf.py merge-bin`."""
+    """Flashes with `esptool write-flash @flash_args` in the build directory, and a merged image as made by `idf.py
+    merge-bin`."""
     esptool("write-flash", "@flash_args", cwd=build.folder)
     assert esptool.holds(build)
     esptool("erase-flash")
@@ -121,7 +122,7 @@ def test_build_is_flashed_by_the_files_that_idf_writes(
 def test_any_baud_rate(esptool: Esptool, build: Build, boards: Boards, baud: str) -> None:
     esptool("--baud", baud, "write-flash", *build.esptool_files())
     assert esptool.holds(build)
-    with Console(boards.url) as console:  # back at the console's rate
+    with Console(boards.url) as console:  # works only if the port is back at the console's rate
         console.restart()
 
 
@@ -184,7 +185,7 @@ def test_rom_loader_without_stub(esptool: Esptool, build: Build, compress: str, 
 def test_power_cut_during_flashing_ends_all_writing(
     esptool: Esptool, boards: Boards, tmp_path: Path, options: list[str], erased: int
 ) -> None:
-    """A megabyte of zeros is compressed to one packet of a few hundred bytes."""
+    """Flashes a megabyte of zeros, which is compressed to a single packet; the cut must take effect within it."""
     cut, at, size = 40_000, 0x100000, 0x100000
     with esptool.flash_file.open("r+b") as file:
         file.seek(at)
@@ -209,7 +210,7 @@ def test_power_cut_during_flashing_ends_all_writing(
 
 
 def test_power_cut_discards_received_data(esptool: Esptool, boards: Boards, build: Build) -> None:
-    """Sends a whole download in one write; its end would start the app."""
+    """Sends a whole download in one write. If its last packet were not discarded, the app would start."""
     with esptool.flash_file.open("r+b") as file:
         file.write(build.flash_image())
     esptool.control.ask("fault", fault="power-cut-flashing", arguments={"bytes": 1, "off_s": 0})
@@ -236,7 +237,7 @@ def test_power_cut_discards_received_data(esptool: Esptool, boards: Boards, buil
 
 
 def test_read_flash_and_erase_region(esptool: Esptool, tmp_path: Path) -> None:
-    content = bytes(range(256)) * 0x180  # every byte, also those that SLIP and telnet escape
+    content = bytes(range(256)) * 0x180  # every byte value, including those that SLIP and telnet escape
     (tmp_path / "in.bin").write_bytes(content)
     esptool("write-flash", "0x200000", str(tmp_path / "in.bin"))
     esptool("read-flash", "0x200100", "0x8123", str(tmp_path / "out.bin"))
@@ -341,6 +342,6 @@ def test_port_in_use_is_reported_as_busy(esptool: Esptool, boards: Boards) -> No
 
 
 def test_pyserials_rfc2217_client_works(esptool: Esptool, boards: Boards) -> None:
-    # Its waits take seconds; the test is that it ends.
+    # Slow, because pyserial's client waits for seconds; the test is that it ends.
     output = esptool("--no-stub", "--chip", "esp32", "read-mac", program="import esptool; esptool._main()")
     assert boards.found[0]["mac"] in output

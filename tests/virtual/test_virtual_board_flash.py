@@ -1,4 +1,5 @@
-"""Virtual boards by hand: `board flash`, and `board start` with a build, on a fixed port, in the background."""
+"""Tests the commands for virtual boards: `board flash`, and `board start` with a build, on a fixed port, in the
+background."""
 
 from __future__ import annotations
 
@@ -50,7 +51,7 @@ Command = Callable[..., tuple[int, str, str]]
 def board_command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Command:
-    """Runs `hotpin-hil board NAME …` in this process: exit status, output, errors."""
+    """Runs `hotpin-hil board NAME …` in this process; returns exit status, output and errors."""
     monkeypatch.setenv("HOTPIN_LEASES", str(tmp_path / "leases"))
 
     def run(name: str, *arguments: object) -> tuple[int, str, str]:
@@ -68,7 +69,7 @@ def registered(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def free_port(count: int = 1) -> int:
-    """First of `count` consecutive free ports."""
+    """The first of `count` consecutive free ports."""
     while True:
         first = LoopbackPort()
         first.close()
@@ -196,7 +197,7 @@ def test_taken_port_is_a_one_line_error(
 
 
 def test_port_is_free_again_at_once(tmp_path: Path, build: Build) -> None:
-    """The server closes the connection first, which would leave the port in TIME_WAIT for a minute."""
+    """The server closes the connection first, which normally leaves the port in TIME_WAIT for a minute."""
     boards = Boards(tmp_path, build.registry)
     port = int(boards.url.rsplit(":")[-1])
     with Console(boards.url):
@@ -244,7 +245,7 @@ def test_detached_boards_run_until_they_are_stopped(tmp_path: Path, board_comman
     try:
         assert os.getsid(pid) == pid, "Ctrl-C in the terminal would end it"
         log = Path(found[0]["log"])
-        BoardControl(log.parent).ask("fault", fault="hang")  # the server reports it
+        BoardControl(log.parent).ask("fault", fault="hang")  # reported by the server
         assert "hang" in log.read_text()
         assert board_command("stop", "--all")[0] == 0
         assert process_gone(pid)
@@ -256,7 +257,7 @@ def test_detached_boards_run_until_they_are_stopped(tmp_path: Path, board_comman
 
 
 def test_stop_waits_until_the_place_is_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Otherwise the next `board start --port` finds the port in use."""
+    """Otherwise the next `board start --port` would find the port in use."""
     lock = server._lock(tmp_path)
     assert lock is not None
     control = BoardControl(tmp_path)
@@ -284,7 +285,7 @@ def test_ctrl_c_while_boards_start_in_the_background_leaves_nothing(
 
 
 def serve_and_flash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> str:
-    """Output of the server when `board flash` is a shell script."""
+    """Runs a server whose `board flash` is this shell script; returns its output."""
     python = tmp_path / "python"
     python.write_text(f"#!/bin/sh\n{script}\n")
     python.chmod(0o755)
@@ -353,7 +354,7 @@ def test_app_in_flash_is_found_without_a_boot(tmp_path: Path, build: Build) -> N
 
 
 def test_build_directory_has_what_idf_monitor_reads(build: Build) -> None:
-    """`idf.py -B DIR -p PORT monitor`: serial_ext.py of ESP-IDF v5.4."""
+    """Checks what `idf.py -B DIR -p PORT monitor` reads (serial_ext.py of ESP-IDF v5.4)."""
     description = json.loads((build.folder / "project_description.json").read_text())
     assert (description["target"], description["monitor_baud"]) == ("esp32", "115200")
     assert description["monitor_toolprefix"] == ""  # prefix of the host's addr2line and gdb

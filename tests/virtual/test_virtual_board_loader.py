@@ -1,4 +1,4 @@
-"""The loader protocol packet by packet: the commands of the ROM and of the stub, and arbitrary input."""
+"""Tests the loader protocol packet by packet: the commands of the ROM and of the stub, and arbitrary input."""
 
 from __future__ import annotations
 
@@ -60,20 +60,20 @@ class Host:
             pass
 
     def raw(self, data: bytes) -> list[bytes]:
-        """Frames that the loader sends in reply to these bytes."""
+        """Sends bytes; returns the frames that the loader sends in reply."""
         self.sent = b""
         self.feed(data)
         return slip.Decoder().feed(self.sent)
 
     def command(self, op: int, data: bytes = b"", checksum: int = 0) -> tuple[int, bytes]:
-        """The value of the only reply, and its data with the status."""
+        """Sends a command; returns the value in its first reply, and the reply's data with the status."""
         (reply, *_) = self.raw(slip.encode(protocol.HEADER.pack(0, op, len(data), checksum) + data))
         direction, answered, length, value = protocol.HEADER.unpack_from(reply)
         assert (direction, answered, length) == (1, op, len(reply) - 8)
         return value, reply[8:]
 
     def words(self, op: int, *words: int) -> bytes:
-        """The data and status of the reply to a command with 32-bit words as data."""
+        """Sends a command with 32-bit words as data; returns the reply's data and status."""
         return self.command(op, struct.pack(f"<{len(words)}I", *words))[1]
 
     def block(self, op: int, sequence: int, block: bytes) -> bytes:
@@ -98,7 +98,7 @@ def host(flash: Flash) -> Host:
 
 @pytest.fixture
 def stub(host: Host) -> Host:
-    """Host with a running stub."""
+    """A host that has started the stub."""
     host.start_stub()
     return host
 
@@ -135,7 +135,7 @@ def test_efuses_hold_mac_and_revision(host: Host) -> None:
     assert struct.pack(">II", words[2], words[1])[2:] == parse_mac("24:0a:c4:01:02:03")
     assert words[5] >> 24 & 3 == 1
     date = host.command(protocol.READ_REG, struct.pack("<I", 0x3FF6607C))[0]
-    assert (words[3] >> 15 & 1, words[5] >> 20 & 1, date >> 31) == (1, 1, 1)  # 3 in the chip's coding
+    assert (words[3] >> 15 & 1, words[5] >> 20 & 1, date >> 31) == (1, 1, 1)  # 3, in the chip's encoding
 
 
 def test_md5_is_hex_from_the_rom_and_raw_from_the_stub(host: Host, flash: Flash) -> None:
@@ -248,7 +248,7 @@ def test_any_other_program_in_ram_is_not_taken_for_a_stub(host: Host) -> None:
     assert reply[8:] == ROM_OK
     assert len(host.log) == 1
     assert "can't run here; reset" in host.log[0]
-    assert host.raw(slip.encode(SYNC)) == []  # the program has the UART now
+    assert host.raw(slip.encode(SYNC)) == []  # because the program now owns the UART
 
 
 def test_entry_outside_of_what_was_uploaded_is_refused(host: Host) -> None:
@@ -335,7 +335,7 @@ def test_write_error_is_reported_by_the_next_reply_only(
 
 
 def test_stub_erases_just_ahead_of_its_writes(stub: Host, flash: Flash) -> None:
-    """After a power cut the old content follows the last written block."""
+    """So after a power cut the flash still has its old content behind the last block."""
     flash.program(0, bytes(0x6000))
     stub.words(protocol.FLASH_BEGIN, 0x4000, 4, 0x1000, 0x1000)
     stub.block(protocol.FLASH_DATA, 0, b"\x55" * 0x1000)
@@ -441,7 +441,7 @@ _DATA = st.one_of(
 
 @st.composite
 def _packets(draw: st.DrawFn) -> bytes:
-    """A request, mostly well formed; checksum and length are sometimes wrong."""
+    """A request that is mostly well-formed, but sometimes has a wrong checksum or length."""
     data = draw(_DATA)
     right = CHECKSUM_SEED ^ xor_bytes(data[16:])
     checksum = draw(st.sampled_from([right, right, right, 0]))
@@ -453,7 +453,8 @@ def _packets(draw: st.DrawFn) -> bytes:
 _CHUNKS = st.one_of(
     _packets(),
     _packets(),
-    st.integers(0, 0x8000).map(lambda done: slip.encode(struct.pack("<I", done))),  # an answer while reading
+    # A host's acknowledgement while it reads flash.
+    st.integers(0, 0x8000).map(lambda done: slip.encode(struct.pack("<I", done))),
     st.binary(max_size=50),
     st.sampled_from([b"\xc0", b"\xdb", b"\xc0\xdb\x00\xc0", b"\xc0" + b"U" * (slip.MAX_FRAME + 100)]),
 )
@@ -464,7 +465,7 @@ ANSWER_MAX = 2 * (0x1000 + 16) + 32
 
 
 def answers_sync(host: Host) -> bool:
-    """Whether the loader answers SYNC; tries a few times, because the first may only end the previous operation."""
+    """Whether the loader answers SYNC. Tries several times, because the first may only end an unfinished operation."""
     return any(len(host.raw(b"\xc0" + slip.encode(SYNC))) >= 8 for _ in range(5))
 
 
@@ -484,7 +485,8 @@ def test_no_bytes_break_the_loader(
         part = stream[at : at + step]
         host.feed(part)
         assert len(host.sent) <= part.count(0xC0) * ANSWER_MAX
-    assert host.log or answers_sync(host)  # a log entry: a program in RAM was started and owns the UART
+    # No answer only if the log says that a program in RAM has taken the UART.
+    assert host.log or answers_sync(host)
     flash.close()
 
 

@@ -1,4 +1,5 @@
-"""NVS partition of a board with the firmware: read back through esptool, or written by esp_idf_nvs_partition_gen."""
+"""Tests the NVS partition of a board with the firmware: read back with esptool, or made by
+esp_idf_nvs_partition_gen."""
 
 from __future__ import annotations
 
@@ -31,7 +32,7 @@ def boards(tmp_path: Path) -> Iterator[Boards]:
 
 
 def starts(boards: Boards, resets: int) -> list[int]:
-    """Boot count that the firmware reports after each of `resets` resets."""
+    """The boot counts that the firmware reports after each of `resets` resets."""
     counts = []
     with Console(boards.url) as console:
         for _ in range(resets):

@@ -1,4 +1,4 @@
-"""The virtual board's parts one by one: framing, reset circuit, flash, program."""
+"""Tests the virtual board's parts one by one: framing, reset circuit, flash, program."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def _dribble(decoder: slip.Decoder, stream: bytes, step: int) -> list[bytes]:
 
 @pytest.mark.parametrize("step", [1, 4096, 1 << 20])
 def test_slip_limit_counts_decoded_bytes(step: int) -> None:
-    packet = (b"\xc0\xdb" * slip.MAX_FRAME)[: slip.MAX_FRAME]  # doubles in length on the wire
+    packet = (b"\xc0\xdb" * slip.MAX_FRAME)[: slip.MAX_FRAME]  # its length doubles when it is encoded
     decoder = slip.Decoder()
     assert _dribble(decoder, slip.encode(packet), step) == [packet]
     assert _dribble(decoder, slip.encode(packet + b"\xdb"), step) == []
@@ -58,7 +58,7 @@ def test_slip_limit_counts_decoded_bytes(step: int) -> None:
 
 @dataclass
 class Bench:
-    """Reset circuit with a capacitor that the test charges."""
+    """The reset circuit, with a capacitor whose charging the test controls."""
 
     events: list[str] = field(default_factory=list)
     pending: list[Callable[[], None]] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""Each shipped profile: its figures compared with its recording, and the boot of the firmware on it."""
+"""Compares the figures of each shipped profile with its recording, and boots the firmware on it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.conftest import shared_data
 from tests.support.virtual_board import Boards, Console, native_flash_image
 
 RECORDED = {
-    # profile: recorded log, bytes free at the start of app_main in that log
+    # profile: its recorded log, and the bytes free at the start of app_main in that log
     "recorded": ("serialmonitorlogs_a67f01a.txt", 4_364_844),
     "recorded-17cac49": ("SerialMonitor_Logs_17cac49.txt", 4_364_836),
     "recorded-a794485": ("serial_monitor_a794485.txt", 4_365_196),
@@ -29,13 +29,13 @@ RESERVED_DMA = 16 * (8_704 + 4)
 
 
 def recorded_lines(log: str) -> list[str]:
-    """A recording's lines without colours and times."""
+    """The lines of a recorded log, without colours and times."""
     text = re.sub(r"\x1b\[[\d;]*m", "", shared_data(f"real_logs/{log}").read_text(errors="replace"))
     return [re.sub(r"^([IWE]) \(\d+\) ", r"\1 ", line.rstrip()) for line in text.splitlines()]
 
 
 def heap_lines(lines: list[str]) -> list[str]:
-    """Lines with the memory figures logged at boot."""
+    """The lines that state memory figures at boot."""
     pattern = r"[IWE] (heap_init: At |esp_psram: )"
     return [line for line in lines if re.match(pattern, line)]
 
@@ -82,7 +82,7 @@ def test_tight_dma_profile_differs_from_the_default_only_in_dma_memory() -> None
     taken = default.stats("DMA").free - tight.stats("DMA").free
     assert (
         RESERVED_DMA <= taken <= RESERVED_DMA + 512
-    )  # a block keeps the rest of a hole that is too small to split
+    )  # a block keeps the rest of its hole if that is too small to split off
     assert default.stats("SPIRAM") == tight.stats("SPIRAM")
 
 

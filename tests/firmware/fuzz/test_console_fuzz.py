@@ -1,4 +1,4 @@
-"""The console's parser and line editor under libFuzzer with AddressSanitizer and UBSan, if clang is installed."""
+"""Fuzzes the console's parser and line editor with libFuzzer, AddressSanitizer and UBSan, if clang is installed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Thresholds learned per state: from the lowest values, kept only if intact and for the same firmware."""
+"""Tests the thresholds learned for each state: they follow the lowest values, and survive only if intact and for the
+same firmware."""
 
 from __future__ import annotations
 
@@ -35,7 +36,7 @@ USUAL = {
 
 
 def stats(state: str, less: int = 0) -> Any:
-    """A window of this state with `less` bytes fewer in every memory."""
+    """Statistics of a window in this state, with `less` bytes below the usual free memory."""
     values = {name: free - less for name, free in USUAL[state].items()}
     fields = {f"{name}_watermark": free for name, free in values.items()}
     return new("memory_stats_t *", {**fields, **{f"{name}_free": free for name, free in values.items()}})
@@ -52,7 +53,7 @@ class Store:
             lib.adapt_learn(self.store, state.encode(), stats(state, less), ENOUGH)
 
     def apply(self, state: str, less: int = 0, **levels: int) -> dict[str, int]:
-        """The thresholds for a check in this state that differ from the defaults."""
+        """Those thresholds of a check in this state that differ from the defaults."""
         given = {**DEFAULTS, **levels}
         thresholds = new("memory_thresholds_t *", given)
         name = new("char[]", state.encode())

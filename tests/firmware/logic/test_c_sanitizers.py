@@ -43,10 +43,10 @@ def test_pure_c_files_under_address_sanitizer() -> None:
         **os.environ,
         "HOTPIN_C_SANITIZE": "address,undefined",
         "LD_PRELOAD": str(library),
-        "ASAN_OPTIONS": "detect_leaks=0",  # Python itself leaks
+        "ASAN_OPTIONS": "detect_leaks=0",  # Python itself leaks memory
     }
-    # Capture would swallow a sanitizer report, and some plugins start processes.
-    # The conftest.py in the root belongs to the suite and needs those plugins.
+    # Without capture, which would swallow a sanitizer's report, and without plugins, some of which start processes; so
+    # without the root's conftest.py, which needs plugins.
     options = [
         "-q",
         "-s",

@@ -1,4 +1,4 @@
-"""The console's pure C: lines, requests, argument checks, cached replies, human-readable text."""
+"""Tests the console's pure C files: lines, requests, argument checks, cached replies, human-readable text."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def problem_of(problem: Any) -> tuple[str, str, str]:
 
 
 class Parsed:
-    """Feeds a line byte by byte and parses it; has the result and the request as Python values."""
+    """Feeds a line byte by byte and parses it. Has the result and the parsed request as Python values."""
 
     def __init__(self, data: bytes) -> None:
         self._line = PARSER.ffi.new("console_line_t *")
@@ -119,7 +119,7 @@ def test_request_arrives_as_the_host_encoded_it(request_id: int, command: str, a
 def test_damaged_request_is_never_taken_for_another(
     request_id: int, command: str, args: dict[str, str], data: st.DataObject
 ) -> None:
-    """If one byte is changed, lost or inserted, the line is refused, or is taken for a typed line."""
+    """A request in which one byte is changed, lost or inserted must be refused, or be taken for a typed line."""
     whole = encode_request(request_id, command, args).rstrip(b"\n")
     line = bytearray(whole)
     at = data.draw(st.integers(0, len(line) - 1))
@@ -409,7 +409,7 @@ def as_text(members: bytes, continues: bool = False, unfinished: bool = False) -
     write = TEXT.ffi.callback(
         "void(const char *, size_t)", lambda text, length: written.extend(TEXT.ffi.buffer(text, length))
     )
-    json = TEXT.new("char[]", members + b"#")  # nothing after it is read
+    json = TEXT.new("char[]", members + b"#")  # the parser must not read beyond it
     TEXT.lib.console_text_from_members(json, len(members), continues, unfinished, write)
     assert not written or written.endswith(b"\r\n")
     return bytes(written).decode("latin-1").replace("\r\n", "\n").removesuffix("\n")

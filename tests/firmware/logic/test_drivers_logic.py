@@ -1,4 +1,4 @@
-"""Pure parts of the drivers: the ring between two tasks, and the search for JPEG markers."""
+"""Tests the pure C parts of the drivers: the ring between two tasks, and the search for JPEG markers."""
 
 from __future__ import annotations
 
@@ -86,13 +86,14 @@ uint32_t used_while(uint32_t read, uint32_t written, uint32_t next_read, uint32_
         ((0, 64), (64, 88), 24),
         ((0, 64), (64, 65), 1),
         ((NEAR_OVERFLOW, NEAR_OVERFLOW + 10), (10, 50), 40),
-        ((7, 20), (7, 0), 0),  # audio_ring_init() has cleared one counter of two
+        ((7, 20), (7, 0), 0),  # audio_ring_init() has cleared only one of the two counters
     ],
 )
 def test_third_task_reads_a_level_that_the_ring_had(
     before: tuple[int, int], after: tuple[int, int], used: int
 ) -> None:
-    """Both counters change while a third task is between its loads of the two counters."""
+    """A third task reads the level; both counters change after it has loaded the first and before it loads the
+    second."""
     third = build(
         "audio_ring_third",
         ["audio_driver/src/audio_ring.c"],

@@ -1,4 +1,5 @@
-"""The identity in the boot event: complete strings of the app description for any length, and each reset reason."""
+"""Tests the identity in the boot event: strings of any length from the app description must be complete, and each reset
+reason must have its name."""
 
 from __future__ import annotations
 
@@ -40,7 +41,7 @@ def boot_records(folder: Path, texts: dict[str, str], **params: object) -> list[
 
 
 def assembled(records: list[Any]) -> Any:
-    """The event of these records; only the last record completes it."""
+    """The event that these records form. Only the last record may complete it."""
     assembler = EventAssembler()
     *parts, boot = [assembler.feed(record, index) for index, record in enumerate(records)]
     assert not any(parts)
@@ -66,6 +67,6 @@ def test_texts_that_must_be_escaped_arrive_whole_in_several(tmp_path: Path, lett
 
 @pytest.mark.parametrize("cause", RESET_REASONS)
 def test_reset_reason_has_its_name(tmp_path: Path, cause: int) -> None:
-    """Only some of the causes can be provoked on a board."""
+    """Tested here, because only some of the causes can be provoked on a board."""
     boot = assembled(boot_records(tmp_path, {}, rom_cause=cause))
     assert boot.data["reset_reason"] == RESET_REASONS[cause]

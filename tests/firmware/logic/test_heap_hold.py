@@ -1,4 +1,4 @@
-"""heap.hold, heap.split and heap.blocks on the exact heap model."""
+"""Tests heap.hold, heap.split and heap.blocks on the exact heap model."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ESP_OK, ESP_ERR_NO_MEM, ESP_ERR_INVALID_STATE, ESP_ERR_INVALID_SIZE = 0, 0x101, 
 
 
 class Driver:
-    """A driver process with the heaps of a board when the application starts."""
+    """A test program with the heaps that a board has when the application starts."""
 
     def __init__(self, program: Path) -> None:
         self._process = subprocess.Popen(
@@ -81,7 +81,7 @@ def board(program: Path) -> Iterator[Driver]:
 
 
 def reachable(free: int, leave: int) -> int:
-    """Smallest reachable level of at least `leave` bytes. It is congruent to `free` modulo 4."""
+    """The smallest level of at least `leave` bytes that allocations can reach: the one equal to `free` modulo 4."""
     return leave + (free - leave) % RESIDUE
 
 
@@ -106,7 +106,8 @@ def test_level_is_met_to_the_byte(board: Driver, caps: str) -> None:
 def test_level_is_met_where_every_small_block_comes_from_one_hole(
     board: Driver, caps: str, leave: int, block: int
 ) -> None:
-    """The hole is 4 bytes larger than the missing amount, so the search must restart elsewhere."""
+    """The hole that serves the small blocks ends up 4 bytes larger than needed, so the search must restart
+    elsewhere."""
     assert board.ask(f"leave {caps} {leave} {block}")[2] == leave
 
 
@@ -137,7 +138,7 @@ def test_level_is_met_among_small_holes(board: Driver, caps: str) -> None:
 
 @pytest.mark.parametrize(("block", "count"), [(12, 0), (12, 4501), (1024, 0xFFFFFFFF)])
 def test_more_blocks_than_a_walk_may_take_are_refused(board: Driver, block: int, count: int) -> None:
-    """Each reading would walk a heap of 200,000 blocks with interrupts off for 100 ms."""
+    """With 200,000 blocks, each reading would walk the heap for 100 ms with interrupts disabled."""
     start = board.free("SPIRAM")
     assert board.ask(f"split SPIRAM {block} {count}")[0] == ESP_ERR_INVALID_SIZE
     assert board.free("SPIRAM") == start
@@ -145,7 +146,7 @@ def test_more_blocks_than_a_walk_may_take_are_refused(board: Driver, block: int,
 
 
 def test_levels_follow_one_another_in_steps_of_four(board: Driver) -> None:
-    """The sequence of the threshold tests: to the level, 4 bytes below it, and back."""
+    """Runs the sequence of the threshold tests: to the level, 4 bytes below it, and back."""
     start = board.free("INTERNAL,8BIT")
     for threshold in (51_203, 20_483, 35_843, 8_191):
         for level in (threshold, threshold - 4, threshold + 64, threshold):
@@ -162,7 +163,7 @@ def test_levels_follow_one_another_in_steps_of_four(board: Driver) -> None:
 
 
 def test_remaining_psram_is_one_block(board: Driver) -> None:
-    """A 64 KB buffer must still fit when 96 KB are left."""
+    """Must fill memory without splitting it: with 96 KB left, a 64 KB buffer must still fit."""
     assert board.ask("leave SPIRAM 98304 0")[2] == 98_304
     assert board.ask("free SPIRAM")[1] >= 65_536
 
@@ -193,7 +194,8 @@ def test_ids_run_out_and_are_reused(board: Driver) -> None:
 
 @pytest.mark.parametrize(("caps", "kept"), [("DMA", 21), ("SPIRAM", 20)])
 def test_split_leaves_every_second_block(board: Driver, caps: str, kept: int) -> None:
-    """The blocks of DMA memory are in two heaps, and the last block of each heap stays."""
+    """In DMA memory one block more stays, because the blocks are in two heaps, and the last block of each heap
+    stays."""
     start = board.free(caps)
     error, identifier, free, blocks = board.ask(f"split {caps} 1024 40")
     assert (error, blocks, free) == (ESP_OK, kept, start - kept * 1028)
@@ -214,7 +216,7 @@ def test_split_of_everything_leaves_no_room_for_more_than_a_block(board: Driver)
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("block", [1_024, 4_092, 6_000])
 def test_split_of_everything_leaves_no_hole_larger_than_a_block(board: Driver, block: int, seed: int) -> None:
-    """Whatever the holes: two freed blocks never merge, and no freed block merges with the rest of its hole."""
+    """For any holes before the split, two freed blocks must not merge, nor may one merge with the rest of its hole."""
     rng = random.Random(seed)
     taken = [board.ask(f"take DMA {rng.randrange(12, 9_000)}")[0] for _ in range(30)]
     for address in rng.sample([address for address in taken if address], 12):
@@ -288,13 +290,13 @@ def test_map_of_a_set_that_no_heap_has_is_empty(board: Driver) -> None:
 
 
 def census(board: Driver) -> dict[int, tuple[int, ...]]:
-    """Used blocks, their bytes and their checksum, by heap."""
+    """Number, bytes and checksum of the used blocks, by heap."""
     words = board.ask("census")
     return {words[at]: tuple(words[at + 1 : at + 4]) for at in range(0, len(words), 4)}
 
 
 def test_census_counts_the_used_blocks_of_every_heap(board: Driver) -> None:
-    """The census has the same figures as the maps of all heaps."""
+    """The census must equal what the maps of all heaps show."""
     words = board.ask("blocks DEFAULT 4000")
     found = {}
     while words:

@@ -1,6 +1,6 @@
-"""The console's line editor: keys, history, completion and screen.
+"""Tests the console's line editor: keys, history, completion and screen.
 
-A small terminal emulation keeps the screen, so the tests check what a user sees instead of bytes.
+The tests check what a user sees, not bytes: a small terminal emulation turns the output into a screen.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ COMMANDS = {
 
 
 class Screen:
-    """Rows of a terminal with the width that the editor assumes."""
+    """The rows of an emulated terminal with the width that the editor assumes."""
 
     def __init__(self) -> None:
         self.rows = [""]
@@ -98,7 +98,7 @@ class Screen:
 
 
 class Typist:
-    """A user at the editor. The terminal answers queries, or is a plain terminal."""
+    """A user of the editor, at a terminal that either answers queries or is plain."""
 
     def __init__(self, answers: bool = True) -> None:
         self.screen = Screen()
@@ -167,7 +167,7 @@ class Typist:
 
 
 def check_screen(typist: Typist) -> None:
-    """Asserts that the last row has the prompt and the line, with the cursor at the editor's position."""
+    """Asserts that the last row shows the prompt and the line, with the cursor where the editor has it."""
     text, cursor = typist.text, typist.editor.cursor
     start = max(0, cursor - (COLUMNS - 1 - len(PROMPT)))
     assert typist.row == (PROMPT + text[start:])[: COLUMNS - 1].rstrip()
@@ -217,7 +217,7 @@ key_presses = st.one_of(
 
 
 class Model:
-    """A simple model of the line, for keys other than history and completion."""
+    """A simple model of the edited line. It does not know the keys for history and completion."""
 
     def __init__(self) -> None:
         self.text, self.at = "", 0
@@ -277,7 +277,7 @@ def test_line_matches_the_model_after_any_keys(keys: list[bytes]) -> None:
 @unhurried
 @given(st.lists(st.one_of(key_presses, st.just("log")), max_size=40))
 def test_screen_shows_the_line_after_any_keys(keys: list[bytes | str]) -> None:
-    """Log lines from other tasks arrive in between and stay intact."""
+    """Log lines that other tasks write between the keys must stay intact."""
     typist = Typist()
     logged = 0
     for key in keys:
@@ -349,14 +349,15 @@ def test_crlf_is_one_line_end() -> None:
 @unhurried
 @given(st.lists(key_presses.filter(lambda key: key not in (b"\x0c",)), max_size=20), st.booleans())
 def test_plain_terminal_gets_plain_text_only(keys: list[bytes], logs: bool) -> None:
-    """A script or a silent terminal gets plain characters, and corrections only at the end of the line."""
+    """Without answers (a script, or a silent terminal) the editor sends plain characters and corrects only at the
+    line's end."""
     typist = Typist(answers=False)
     longest = 0
     for key in keys:
         typist.press(key)
         assert typist.editor.cursor == len(typist.text), "a plain terminal cannot move the cursor"
         longest = max(longest, len(typist.text))
-        if longest < COLUMNS - len(PROMPT):  # wrapped text cannot be erased
+        if longest < COLUMNS - len(PROMPT):  # cannot erase text that has wrapped
             assert typist.row == (PROMPT + typist.text).rstrip() or not typist.text
         if logs:
             typist.log("I (1) TASK: line")
@@ -398,8 +399,8 @@ def test_request_is_neither_echoed_nor_answered_with_a_prompt(request: bytes) ->
 @unhurried
 @given(any_keys, requests, st.booleans())
 def test_request_is_whole_behind_any_keys(keys: bytes, request: bytes, answers: bool) -> None:
-    """Noise may act as keys, recall old lines and fill the current line; the line still ends with the bytes of the
-    request."""
+    """Noise before a request may act as keys, recall old lines and fill the current line, but the line must end with
+    the request's bytes."""
     typist = Typist(answers)
     typist.press(b"mem.log context=" + b"x" * 200, b"\n")
     keys = keys.replace(b"@", b"")
@@ -538,7 +539,7 @@ def test_tab_completes_inside_the_line() -> None:
 @unhurried
 @given(st.lists(key_presses, max_size=12), st.booleans())
 def test_harness_reads_the_whole_log_while_a_user_types(keys: list[bytes], answers: bool) -> None:
-    """Before a log line is written, the editor erases its row or ends it with a newline."""
+    """Works because the editor erases its row, or ends it with a newline, before a log line is written."""
     typist = Typist(answers)
     expected = []
     for key in keys:

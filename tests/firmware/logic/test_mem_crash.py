@@ -1,4 +1,4 @@
-"""The record in core dumps: its content, and the host's reader."""
+"""Tests the memory story in core dumps: what the firmware writes, and the host's reader."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def begun() -> Any:
 
 
 def core_of(memory: bytes) -> bytes:
-    """A core file with this memory between others."""
+    """A core file with this memory as one of its segments."""
     header = (
         b"\x7fELF\x01\x01\x01"
         + bytes(9)

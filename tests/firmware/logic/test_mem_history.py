@@ -1,4 +1,4 @@
-"""Rows of the history: due times, content, and the check of groups in flash."""
+"""Tests the rows of the history: when they are due, their content, and the validation of groups in flash."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def test_rows_out_of_sequence_or_with_unknown_values_are_invalid() -> None:
         change(group)
         count = group.count
         last = ffi.new("memory_history_row_t *", group.rows[count - 1])
-        lib.history_group_add(group, last)  # with the right checksum
+        lib.history_group_add(group, last)  # changed, but with a correct checksum
         return bool(lib.history_group_valid(group, size, 0))
 
     def state(group: Any) -> None:
@@ -121,7 +121,7 @@ def test_rows_out_of_sequence_or_with_unknown_values_are_invalid() -> None:
 
 @pytest.mark.parametrize("seed", range(200))
 def test_random_bytes_are_no_group(seed: int) -> None:
-    """The stored bytes may be anything; a sanitizer watches the check."""
+    """Random bytes must not pass the check; with a sanitizer, it must not read beyond them either."""
     dice = random.Random(seed)
     size = dice.randrange(ffi.sizeof("history_group_t") + 1)
     group = new("history_group_t *")

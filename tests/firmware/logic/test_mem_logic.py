@@ -1,4 +1,4 @@
-"""The memory manager's logic: thresholds, hysteresis, fragmentation, placement, deltas, the snapshot ring."""
+"""Tests the memory manager's logic: thresholds, hysteresis, fragmentation, placement, deltas, the snapshot ring."""
 
 from __future__ import annotations
 
@@ -327,7 +327,8 @@ def class_step(size: int, classes: int) -> int:
 
 
 def rounded_request(size: int, classes: int) -> int:
-    """Size that the allocator uses: rounded up to 4, at least 12, then rounded up to the step of its class."""
+    """The block size for which the allocator searches: at least 12, rounded up to 4 and then to the step of its
+    class."""
     size = max(12, -(-size // 4) * 4)
     step = class_step(size, classes)
     return -(-size // step) * step
@@ -354,7 +355,7 @@ HEAP_SIZES = {8: 15_072, 16: 113_840, 32: 4_194_304}
 
 
 def place(heaps: list[tuple[int, list[int]]], sizes: list[int], passes: Sequence[int] = (0,) * 4) -> Any:
-    """Placement of blocks in heaps, which are in the order of the walk: number of size classes, and sizes of the free
+    """Places blocks in heaps. `heaps`: for each heap, in the order of the walk, its number of size classes and its free
     blocks."""
     blocks = new("mem_place_t *")
     for number, (classes, free) in enumerate(heaps):
@@ -368,7 +369,7 @@ def place(heaps: list[tuple[int, list[int]]], sizes: list[int], passes: Sequence
 
 
 def allocate(heaps: list[tuple[int, list[int]]], sizes: list[int]) -> int:
-    """Number of blocks that the allocator places if the smallest block of a class is first in its list."""
+    """Number of blocks that the allocator places, assuming that it takes the smallest block of a class first."""
     heaps = [(classes, list(free)) for classes, free in heaps]
     for done, size in enumerate(sizes):
         for classes, free in heaps:
@@ -431,7 +432,8 @@ def test_camera_block_never_fits_the_dma_pool() -> None:
 
 @pytest.mark.parametrize("outer_free", [[8000], []], ids=["outer-heap-with-room", "outer-heap-full"])
 def test_a_heap_inside_another_has_the_pass_of_the_pool(outer_free: list[int]) -> None:
-    """The reserved DMA pool comes first in ESP-IDF's list, and last in the order of MALLOC_CAP_8BIT."""
+    """ESP-IDF lists the reserved DMA pool, which is inside another heap, first, but allocates from it last for
+    MALLOC_CAP_8BIT."""
     outer, pool, other, size = 0x3FFE4350, 0x3FFE5000, 0x3FFB0000, 32_768
     for nested_pass, missing in ((1, 0), (0, 31_000)):
         place = new("mem_place_t *", {"nested_pass": nested_pass})
@@ -526,10 +528,10 @@ SIZE = MODULE.const("MEMORY_HISTORY_SIZE")
 
 
 class Boot:
-    """One boot of the board, on a ring that survives resets."""
+    """One boot of the board, on a ring that outlives it."""
 
     def __init__(self, ring: Any, boot_count: int) -> None:
-        self.ring = ring  # keeps the memory of the banks alive
+        self.ring = ring  # a reference, because cffi would free the memory of the banks
         last_valid = new("bool *")
         boot = new("memory_last_boot_t *", {"boot_count": boot_count, "boot_id": boot_count * 1000})
         index = lib.mem_ring_open(ring, boot, last_valid)
@@ -627,7 +629,7 @@ def test_snapshots_of_a_boot_with_a_lost_head_do_not_join_the_current_boot() -> 
     boot = Boot(ring, 1)
     boot.put(1)
     boot.bank.magic = 0
-    again = Boot(ring, 2)  # counts from the same generation, in the same bank
+    again = Boot(ring, 2)  # starts from the same generation, so it uses the same bank
     assert again.bank == boot.bank
     assert listed(again.bank) == []
 
@@ -695,7 +697,7 @@ def test_failed_allocations_of_many_tasks_are_never_torn_nor_uncounted() -> None
         thread.join()
     done.set()
     reader.join()
-    put(0)  # also has the number of failures lost since then
+    put(0)  # its record also reports the failures lost before
     some, missed = drain()
     assert all((size, caps) == (time * 3, time * 5) for time, size, caps in taken)
     assert len(set(taken)) == len(taken)

@@ -1,4 +1,4 @@
-"""Observers of periodic samples, and the application state that is passed to them."""
+"""Tests the observers of periodic samples, and the application state that is passed to them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tests.support.c_build import build
 
 
 def copy(name: str) -> tuple[Any, Any, Any]:
-    """A copy of the module for one test, because an observer is never removed: ffi, lib and new."""
+    """ffi, lib and new of a separate copy of the module, because an observer cannot be removed."""
     module = build(f"mem_observe_{name}", ["memory_manager/src/mem_observe.c"], ["mem_observe.h"])
     return module.ffi, module.lib, module.new
 

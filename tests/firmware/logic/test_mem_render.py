@@ -1,4 +1,4 @@
-"""The statistics box: the guide's layout byte for byte, with every width and sign."""
+"""Tests the statistics box: it must have the guide's layout byte for byte, for figures of every width and sign."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ BOX = f"""\
 def render(
     snapshot: dict[str, Any], time_ms: int = 1879, color: bytes = b"", reset: bytes = b""
 ) -> list[str]:
-    """All lines without their line endings; checks the length of each against the returned length and the limit."""
+    """Renders the box; returns its lines without line endings. Checks the length of each line."""
     kept = [new("memory_snapshot_t *", snapshot), new("char[]", color), new("char[]", reset)]
     box = new("mem_box_t *", {"snapshot": kept[0], "time_ms": time_ms, "color": kept[1], "reset": kept[2]})
     lines = []
@@ -109,7 +109,7 @@ def guide_box() -> list[str]:
 
 
 def test_the_box_has_the_guides_lines() -> None:
-    """Compares labels, columns, units and borders; runs of X in the guide are figures with their padding."""
+    """Compares labels, columns, units and borders. In the guide, a run of X stands for a figure with its padding."""
     ours, guide = strip_prefix(render(SYSTEM_BOOT)).splitlines(), guide_box()
     assert len(ours) == len(guide)
     for mine, theirs in zip(ours, guide, strict=True):

@@ -1,4 +1,4 @@
-"""The manager's readings and predictions against the exact heap model, on the board's own memory map."""
+"""Compares the manager's readings and predictions with the exact heap model, on the board's own memory map."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ def driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_figures_and_predictions_match_the_allocator(driver: Path, seed: int) -> None:
-    """Availability is exact at every boundary in every state. A predicted placement is wrong at most by rounding."""
+    """Whether a block is available must be predicted exactly; a predicted placement may rarely be wrong."""
     counts = run_driver(driver, seed, STEPS)
     assert counts["checks"] / 10 < counts["yes"] < counts["checks"] * 9 / 10, "both answers must occur"
     assert counts["places"] / 10 < counts["placeable"] < counts["places"] * 9 / 10, "both answers must occur"
-    # If several blocks are in the same class, the choice depends on the order of their frees (0 of 1,000 seen).
-    # A wrong order of the heaps gives 5 to 100 of 1,000.
+    # A prediction may be wrong if several blocks are in one class, because the allocator's choice depends on the order
+    # of their frees (0 of 1,000 seen). A wrong order of the heaps would give 5 to 100 of 1,000.
     assert counts["misplaced"] <= counts["places"] / 500

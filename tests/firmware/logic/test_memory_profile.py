@@ -1,4 +1,4 @@
-"""The wrappers of the allocation profile against the exact heap model, on the board's own memory map."""
+"""Compares the wrappers of the allocation profile with the exact heap model, on the board's own memory map."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_profile_equals_the_walk_of_all_heaps_after_each_step(driver: Path, seed: int) -> None:
-    """The operations: malloc, calloc, aligned_alloc, realloc (in place, moved, refused) and free, from all callers."""
+    """Covers malloc, calloc, aligned_alloc, realloc (in place, moved, refused) and free, from all kinds of callers."""
     counts = run_driver(driver, seed, STEPS)
     assert counts["moved"] > 10, "resized blocks must move"
     assert counts["failed"] > 10, "some allocations must fail"

@@ -1,4 +1,4 @@
-"""When automatic optimisation tries, waits and gives up."""
+"""Tests when automatic optimisation tries, waits and gives up."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Blocks of a pool: sizes, the list of free blocks, wrong calls."""
+"""Tests the blocks of a pool: sizes, the list of free blocks, wrong calls."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ COUNT_MAX = MODULE.const("POOL_COUNT_MAX")
 
 
 class Pool:
-    """A pool in memory of exactly its size, so that a sanitizer sees any access outside."""
+    """A pool in memory of exactly its size, so that a sanitizer detects any access outside it."""
 
     def __init__(self, block: int, count: int) -> None:
         self.size = lib.pool_bytes(block, count)

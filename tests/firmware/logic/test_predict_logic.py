@@ -1,4 +1,4 @@
-"""Prediction from matched windows: planted falls are announced in time, and other changes are not."""
+"""Tests the prediction from windows: planted falls must be announced in time, and other changes must not."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Announcement:
 
 
 class Windows:
-    """The windows of one state. Internal memory varies; the other memories have plenty."""
+    """Feeds windows of one application state. Only internal memory varies; the other memory types have plenty."""
 
     def __init__(self) -> None:
         self.state = new("predict_state_t *")
@@ -76,7 +76,7 @@ class Windows:
 
 @dataclass(frozen=True)
 class Drain:
-    """Result of one planted drain."""
+    """Result of one simulated drain of memory."""
 
     ahead: float
     """Windows between the announcement and the warning level; negative if it was not announced."""
@@ -85,7 +85,8 @@ class Drain:
 
 
 def run_drain(rng: random.Random, size: int, noise: int) -> Drain:
-    """Clean windows, then `size` bytes are lost in each, until the warning level is reached."""
+    """Simulates some steady windows, and then windows that each lose `size` bytes, until the warning level is
+    reached."""
     windows = Windows()
     clean = rng.choice([4, rng.randint(4, 80)])
     start = min(CAMERA_FREE, WARNING + size * rng.randint(60, 120))
@@ -161,7 +162,7 @@ def test_clean_windows_raise_nothing(shape: str, noise: int) -> None:
 
 
 def test_fall_of_the_past_is_forgotten() -> None:
-    """A slow fall starts long after a transient low. It is announced before memory is that low again."""
+    """A slow fall that starts long after a transient low must be announced before memory is that low again."""
     windows = Windows()
     windows.add_all([CAMERA_FREE] * 40 + [70 * KB] * 3 + [CAMERA_FREE] * 70)
     falling = [CAMERA_FREE - 2 * KB * number for number in range(50)]

@@ -1,4 +1,4 @@
-"""Registered tasks and the priority that each gets."""
+"""Tests the list of registered tasks and the priority that each gets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The tables of the allocation profile, against a model with Python's dictionaries."""
+"""Compares the tables of the allocation profile with a model made of Python dictionaries."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ NAMES = ("state", "hil_console", "stt_capture", "tts_playback", "a_name_of_16_ch
 
 
 def padded(*frames: int) -> tuple[int, ...]:
-    """The frames of a site, padded as in a row."""
+    """The frames of a site, padded to the length of a row."""
     return *frames, *[0] * (FRAMES - len(frames))
 
 
 class Table:
-    """A table with its own memory."""
+    """A profile table, in memory that Python owns."""
 
     def __init__(self, slots: int = 64, rows: int = 32, index: int = 64, tasks: int = 8) -> None:
         self.blocks = new("profile_block_t[]", slots)
@@ -89,7 +89,7 @@ class Table:
 
     @property
     def held(self) -> int:
-        """Bytes in use in all rows, and lost bytes."""
+        """Total bytes in use: those in all rows, and those of lost blocks."""
         return sum(row.use.bytes for row in self.rows) + sum(self.table.loss.bytes)
 
 
@@ -123,7 +123,7 @@ def test_each_frame_tells_sites_apart() -> None:
 
 
 def test_block_at_a_known_address_replaces_the_old_one() -> None:
-    """heap_caps may return an address again before the profile has recorded its free."""
+    """This happens if heap_caps returns an address again before the profile has recorded its free."""
     table = Table()
     table.add(64, 100, frames=(1,))
     table.add(64, 30, frames=(2,))
@@ -139,7 +139,7 @@ def test_restored_block_is_no_allocation() -> None:
     lib.put_back(table.table, old)
     assert table.sites[0][3] == (100, 1, 100, 1)
     assert lib.profile_table_knows(table.table, 64)
-    lib.put_back(table.table, table.remove(68))  # nothing was known there
+    lib.put_back(table.table, table.remove(68))  # there was no known block at this address
     assert table.table.block_count == 1
 
 
@@ -254,7 +254,7 @@ steps = st.one_of(st.tuples(addresses, sites, st.integers(1, 100_000)), st.tuple
 @settings(max_examples=200, deadline=None)
 @given(st.lists(steps, max_size=120), st.sampled_from([16, 32, 64]))
 def test_table_agrees_with_a_model(steps: list[Any], slots: int) -> None:
-    """Any order of allocations and frees, in a table where many addresses share a slot."""
+    """Any order of allocations and frees must give the model's content, even if many addresses share a slot."""
     table, model = Table(slots=slots), Model()
     for step in steps:
         address = step[0]

@@ -1,4 +1,4 @@
-"""Order, choice and levels of reclaimers."""
+"""Tests which reclaimers run, in which order, and at which levels."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def test_level_is_left_a_tenth_or_1_kb_above_its_threshold(threshold: int, leave
 
 
 class Level:
-    """Level of one memory: warning at 50,000 bytes, critical at 20,000."""
+    """The reclaimers' level of one memory type, with its warning at 50,000 bytes and critical at 20,000."""
 
     def __init__(self) -> None:
         self._level, self._target = new("reclaim_level_t *"), new("uint32_t *")

@@ -1,4 +1,4 @@
-"""Waiting for the memory of deleted tasks, on the native runtime's heap and idle tasks."""
+"""Tests waiting for the memory of deleted tasks, with the native runtime's heap and idle tasks."""
 
 from __future__ import annotations
 
@@ -27,14 +27,15 @@ def test_the_wait_ends_when_the_memory_is_free(board: Board, case: str) -> None:
 def test_the_wait_times_out_when_no_idle_task_runs(board: Board) -> None:
     result = board.run("task_keeps_the_processor")
     assert_checks_hold(result)
-    assert 49 <= result.value("TASKS waited_ms") <= 60  # the first tick was already in progress
+    # Up to one tick less, because the first was already in progress.
+    assert 49 <= result.value("TASKS waited_ms") <= 60
 
 
 PINNING = re.compile(r"\b(?:xTaskCreatePinnedToCore|xTaskCreateStaticPinnedToCore|audio_worker_start)(?=\()")
 
 
 def arguments(text: str, start: int) -> list[str]:
-    """Arguments of the call with its opening parenthesis at `start`."""
+    """Arguments of the call whose opening parenthesis is at `start`."""
     found, depth = [""], 0
     for letter in text[start:]:
         depth += (letter == "(") - (letter == ")")
@@ -48,7 +49,7 @@ def arguments(text: str, start: int) -> list[str]:
 
 
 def test_tasks_are_pinned_by_the_names_of_cores() -> None:
-    """A hard-coded number may name a core that a single-core build does not have."""
+    """A core must not be a number: a single-core build does not have core 1."""
     cores = {}
     for path in sorted(COMPONENTS.rglob("*.c")):
         text = path.read_text(encoding="utf-8")
@@ -64,7 +65,7 @@ NAMING = re.compile(r"\b(?:xTaskCreate\w*|audio_worker_start)(?=\()")
 
 
 def test_names_of_tasks_are_kept_whole() -> None:
-    """xTaskGetHandle() does not find a truncated name."""
+    """A name must not be too long: xTaskGetHandle() does not find a truncated one."""
     named = {}
     for path in sorted(COMPONENTS.rglob("*.c")):
         text = path.read_text(encoding="utf-8")

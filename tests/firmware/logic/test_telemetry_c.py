@@ -1,4 +1,4 @@
-"""The firmware's record writer: checksums, JSON, escaping, and records that do not fit."""
+"""Tests the firmware's record writer: checksums, JSON, escaping, and records that do not fit."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def crc16(data: bytes) -> int:
 
 
 class Record:
-    """A record under construction, in a buffer followed by a guard."""
+    """A record under construction, in a buffer followed by guard bytes."""
 
     def __init__(self, size: int = BUFFER_SIZE) -> None:
         self.size = size

@@ -1,4 +1,4 @@
-"""The transition engine against a model, and the decision on a request in each state."""
+"""Compares the transition engine with a model, and tests the decision on a request in each state."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def keep_callback(keep: list[Any], signature: str, function: Any) -> Any:
 
 
 def expected(steps: list[Step]) -> tuple[int, list[tuple[int, bool, int]]]:
-    """The model: outcome, and (step, undo, err) in order."""
+    """The outcome that the model expects, and the ledger's rows (step, undo, err) in order."""
     rows: list[tuple[int, bool, int]] = []
     for i, step in enumerate(steps):
         err = 0x77 if step.refused else step.run_err
@@ -195,7 +195,8 @@ def test_every_step_is_entered_before_it_runs_and_refused_ones_do_not_run(steps:
 
 
 def test_failing_undo_stops_the_rollback() -> None:
-    """The rollback must not continue from an unknown state, because it would confuse the drivers further."""
+    """After a failed undo the state is unknown, so the rollback must stop; further calls would confuse the drivers
+    more."""
     steps = [Step(), Step(undo_err=-1), Step(), Step(run_err=0x101)]
     end, rows, failed = Board(steps).run()
     assert end == STUCK

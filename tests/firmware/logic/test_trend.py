@@ -1,4 +1,4 @@
-"""The firmware's trend estimator agrees with the host's, which the leak verdict uses."""
+"""Compares the firmware's trend estimator with the host's, which the leak verdict uses."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ PER_READING = SPACING_MS / (1 << 20)
 
 @dataclass(frozen=True)
 class Fit:
-    """Bytes per reading."""
+    """A slope and the bounds of its interval, in bytes per reading."""
 
     slope: float
     low: float
     high: float
 
     def differs_from(self, other: Fit) -> float:
-        """Largest difference, as a share of the interval or of 1 B."""
+        """The largest difference of the three values, as a share of the interval's width (of 1 B if that is larger)."""
         scale = max(1.0, other.high - other.low)
         return max(abs(mine - theirs) for mine, theirs in zip(self.row, other.row, strict=True)) / scale
 
@@ -55,7 +55,7 @@ def on_host(values: list[int]) -> Fit:
 
 
 def series(count: int, seed: int) -> Iterator[list[int]]:
-    """Falls with scatter, random walks, curves, sawtooth curves."""
+    """Random series of readings: falls with scatter, random walks, curves, sawtooth curves."""
     rng = random.Random(seed)
     for _ in range(count):
         readings = rng.randint(POINTS_MIN, POINTS_MAX)
@@ -72,8 +72,8 @@ def series(count: int, seed: int) -> Iterator[list[int]]:
 
 
 def test_board_and_host_find_the_same_slope_and_interval() -> None:
-    """The board's slopes are multiples of 0.014 B per reading, so its ranks may order nearly equal readings
-    differently."""
+    """Small differences are allowed: the board's slopes are multiples of 0.014 B per reading, so it may rank nearly
+    equal slopes differently."""
     found = [(on_board(values), on_host(values)) for values in series(400, seed=1)]
     same = sum(board.differs_from(host) < 0.02 for board, host in found)
     assert same >= 0.95 * len(found)
@@ -103,7 +103,7 @@ def test_line_without_scatter(loss: int, readings: int) -> None:
 
 
 def test_largest_values_and_times_do_not_overflow() -> None:
-    """The build's sanitizer ends the process on an overflow."""
+    """An overflow would end the process, because this build has a sanitizer."""
     highest, span = MODULE.const("TREND_VALUE_MAX"), MODULE.const("TREND_SPAN_MAX_MS")
     spacing = MODULE.const("TREND_SPACING_MIN_MS")
     close = [number * spacing for number in range(POINTS_MAX - 1)]

@@ -1,4 +1,4 @@
-"""Decisions of the TTS decoder: whether to take 64 KB of PSRAM, and whether a write still fits."""
+"""Tests two decisions of the TTS decoder: whether to allocate 64 KB of PSRAM, and whether a write still fits."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.support.c_build import build
 
 TTS = build("tts_logic", ["tts_decoder/src/tts_logic.c"], ["tts_logic.h", "tts_decoder.h"])
 
-BUFFER, MARGIN = 65536, 32768  # the guide's figures
+BUFFER, MARGIN = 65536, 32768  # figures from the guide
 ADMITTED, TOO_LITTLE, NO_BLOCK = TTS.lib.TTS_ADMITTED, TTS.lib.TTS_TOO_LITTLE, TTS.lib.TTS_NO_BLOCK
 
 

@@ -1,4 +1,4 @@
-"""The header of a WAV stream: accepted forms and reasons for refusal, compared with an independent parser."""
+"""Tests the parser of WAV headers: accepted forms and reasons for refusal, compared with an independent parser."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class Outcome:
 
 
 def parse(data: bytes, stream_bytes: int = 0, pieces: int = 0) -> Outcome:
-    """Feeds data in chunks of `pieces` bytes; 0: all at once."""
+    """Feeds data to the parser in chunks of `pieces` bytes; 0: all at once."""
     parser = WAV.new("wav_parser_t *")
     WAV.lib.wav_parser_init(parser, stream_bytes)
     at = 0
@@ -211,7 +211,7 @@ def test_incomplete_header_is_neither_accepted_nor_refused() -> None:
 
 
 REFUSED_EARLIER = {
-    # announced bytes: the error, and the number of bytes that the parser needs to detect it
+    # number of announced bytes: the error, and the number of bytes after which the parser reports it
     **dict.fromkeys(range(20, 23), ("WAV_BAD_LENGTH", 20)),  # the first chunk is cut
     **dict.fromkeys(range(23, 25), ("WAV_NO_SAMPLES", 20)),  # nothing follows the first chunk
     **dict.fromkeys(range(32, 48), ("WAV_BAD_LENGTH", 32)),  # the format is cut
@@ -221,7 +221,8 @@ REFUSED_EARLIER = {
 
 @pytest.mark.parametrize("pieces", [0, 1, 7])
 def test_stream_that_ends_in_its_header_as_announced_is_refused(pieces: int) -> None:
-    """The error is reported at the last byte at the latest; a bad chunk length is refused as soon as it is known."""
+    """The error must come at the last announced byte or earlier; a bad chunk length must be refused as soon as it is
+    known."""
     data = stream(chunk(b"JUNK", b"abc"), chunk(b"fmt ", fmt()), chunk(b"data", SAMPLES), size=UNKNOWN)
     for length in range(1, len(data) - len(SAMPLES)):
         cut = parse(data[:length], length, pieces)

@@ -1,7 +1,7 @@
-"""Monitor task and log queue under concurrent use, with ThreadSanitizer and AddressSanitizer.
+"""Runs the monitor task and the log queue under concurrent use, with ThreadSanitizer and AddressSanitizer.
 
-The component runs on a fake FreeRTOS on top of pthreads (tests/fakes/), in real parallelism: two tasks start and stop
-the monitor 1,000 times while three others log; the UART is sometimes full, and task creation sometimes fails.
+The component runs on a fake FreeRTOS on top of pthreads (tests/fakes/), so its tasks really run in parallel: two start
+and stop the monitor 1,000 times while three others log. Sometimes the UART is full or the creation of a task fails.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The state manager under concurrent use, with ThreadSanitizer and AddressSanitizer.
+"""Runs the state manager under concurrent use, with ThreadSanitizer and AddressSanitizer.
 
-The component runs on a fake FreeRTOS on top of pthreads (tests/fakes), in real parallelism, with fake drivers that
-check their caller and sometimes fail.
+The component runs on a fake FreeRTOS on top of pthreads (tests/fakes/), so its tasks really run in parallel. Fake
+drivers check their caller and sometimes fail.
 """
 
 from __future__ import annotations

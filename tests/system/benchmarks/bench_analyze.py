@@ -3,8 +3,8 @@
     python -m tests.system.benchmarks.bench_analyze [--megabytes N] [--log FILE …]
 
 A long log repeats the given logs (default: the recorded ones next to this checkout), a log made from the firmware's own
-formats, or one of the worst kinds; it is never on disk. Speed is bytes per second of the process's processor time.
-`grep -c` reads the same bytes in the same run, for the words that the scanner looks for.
+formats, or one of the kinds that take longest; it is never on disk. Speed is bytes per second of the process's
+processor time. `grep -c` reads the same bytes in the same run, for the words that the scanner looks for.
 """
 
 from __future__ import annotations

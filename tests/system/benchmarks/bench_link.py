@@ -58,14 +58,14 @@ _spawn = multiprocessing.get_context("spawn")
 
 
 def listen_quietly(*args: Any) -> None:
-    """pytest-embedded's listener process without the copy of the console on the terminal."""
+    """Runs pytest-embedded's listener without its copy of the console on the terminal."""
     with open(os.devnull, "w") as nowhere:
         pytest_embedded.dut_factory._stdout = nowhere
         pytest_embedded.dut_factory._listen(*args)
 
 
 def serve_echo(url: Any) -> None:
-    """The echo server's process."""
+    """Main function of the echo server's process."""
     server = Rfc2217Server()
     firmware = FakeFirmware(server.send)
     server.received = firmware.receive
@@ -108,7 +108,7 @@ def stock_console(log: Path) -> Iterator[Any]:
 
 
 def measure(ask: Callable[[int], object], count: int) -> list[float]:
-    """Durations in ms."""
+    """Durations of `count` calls of `ask` after a warm-up, in ms."""
     durations = []
     for number in range(1, count + WARM_UP + 1):
         began = time.perf_counter()

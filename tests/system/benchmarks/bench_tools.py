@@ -96,7 +96,8 @@ def erased_board(folder: Path) -> Iterator[str]:
 
 
 def set_ups(folder: Path, options: list[str]) -> tuple[float, float]:
-    """First and shortest later set-up of a test on an erased board, in seconds."""
+    """Times of set-ups of a test on a board that is erased at first, in seconds: the first, and the shortest later
+    one."""
     (folder / "test_set_up.py").write_text(TEST.format(setups=SETUPS))
     with erased_board(folder) as port:
         command = [sys.executable, "-m", "pytest", "test_set_up.py", "--rootdir", str(folder)]
@@ -117,7 +118,7 @@ def set_ups(folder: Path, options: list[str]) -> tuple[float, float]:
 
 
 def stock_set_ups(folder: Path) -> tuple[float, float]:
-    """The same without this project's plugin."""
+    """Like set_ups(), but without this project's plugin. Repeats the measurement if a test fails."""
     for _ in range(STOCK_TRIES - 1):
         try:
             return set_ups(folder, ["-p", "no:hotpin_hil"])
@@ -129,7 +130,7 @@ def stock_set_ups(folder: Path) -> tuple[float, float]:
 def flash(folder: Path, program: str) -> float:
     """Duration of a whole run of esptool, in seconds."""
     image = folder / "image.bin"
-    image.write_bytes(random.Random(721).randbytes(FLASH_BYTES))  # incompressible
+    image.write_bytes(random.Random(721).randbytes(FLASH_BYTES))  # random, so that compression has no effect
     with erased_board(folder) as port:
         command = [sys.executable, "-c", program, "--port", port, "--baud", "921600"]
         return timed([*command, "write-flash", "0x10000", str(image)], folder)[0]
@@ -196,7 +197,7 @@ def start_servers(_folder: Path) -> float:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that were free a moment ago."""
+    """Ports that were free a moment ago, which another process may take."""
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
     ports = [listener.getsockname()[1] for listener in sockets]
     for listener in sockets:

@@ -1,4 +1,4 @@
-"""Catalogue of defects: the change to plant, and the requirement that must fail."""
+"""The catalogue of defects: for each, the change to plant, and the requirement that must fail."""
 
 from __future__ import annotations
 

@@ -45,11 +45,11 @@ from tests.support.virtual_board import Boards
 POINTS = FLASH, BOOT, CONSOLE = ("flash", "boot", "console")
 CAN_ACT = {
     **dict.fromkeys(FAULTS, POINTS),
-    # acts on writes to the flash, or on the reset before them
+    # these act on writes to the flash, or on the reset before them
     **dict.fromkeys(("power-cut-flashing", "bad-flash", "no-download"), (FLASH,)),
-    # acts when the port is opened or the firmware starts
+    # these act when the port is opened or the firmware starts
     **dict.fromkeys(("port-busy", "no-psram", "boot-loop"), (FLASH, BOOT)),
-    # acts on running firmware; a reset would end the fault before it has an effect
+    # these act on running firmware; a reset would end the fault before it has an effect
     **dict.fromkeys(("hang", "power-cut-step", *firmware.ONCE), (CONSOLE,)),
 }
 """Points at which each fault can act; elsewhere it is refused or ends without effect."""
@@ -76,7 +76,7 @@ APP_OFFSET, APP_BYTES = 0x10000, 0x100000
 
 @dataclass(frozen=True)
 class Round:
-    """One round on the board at `url` with its state in `directory`."""
+    """A round to play on the board at `url`, whose state folder is `directory`."""
 
     number: int
     url: str
@@ -86,7 +86,7 @@ class Round:
 
 @dataclass(frozen=True)
 class Outcome:
-    """Outcome of a round: whether the fault acted, its effect, and the errors (none are allowed)."""
+    """Outcome of a round: whether the fault acted, what it led to, and an error, if any (none is allowed)."""
 
     number: int
     fault: str
@@ -117,7 +117,7 @@ class Totals:
             )
 
     def lines(self) -> Iterator[str]:
-        """For each fault: rounds, rounds in which it acted, and its effects."""
+        """One line per fault: its rounds, those in which it acted, and what it led to."""
         for fault, led_to in sorted(self.led_to.items()):
             ends = ", ".join(f"{what} {times}" for what, times in led_to.most_common())
             yield f"{fault:<20} acted in {self.acted[fault]:2d} of {led_to.total():2d} rounds; led to: {ends}"
@@ -130,7 +130,7 @@ def flash_files() -> list[tuple[int, str]]:
 
 @functools.cache
 def programmed() -> list[int]:
-    """Offsets of flash bytes where the app clears bits; a byte 0xFF needs no write after an erase."""
+    """Offsets of the app's bytes that flashing programs. After an erase, a byte 0xFF needs no write."""
     app = Path(dict(flash_files())[APP_OFFSET]).read_bytes()
     return [APP_OFFSET + at for at, byte in enumerate(app) if byte != 0xFF]
 
@@ -212,7 +212,7 @@ def empty_flash(control: BoardControl) -> None:
 
 
 def some_fault(dice: random.Random) -> tuple[str, str, dict[str, Any]]:
-    """Random fault, a point where it can act, and effective arguments."""
+    """A random fault, a point at which it can act, and random arguments."""
     name = dice.choice(list(FAULTS))
     point = dice.choice(CAN_ACT[name])
     return name, point, some_arguments(name, point, dice)
@@ -267,7 +267,7 @@ def play(round_: Round) -> Outcome:
         control.ask("clear")
         empty_flash(control)
         go_through(round_, lambda point: None, PATIENT)
-    except Exception as error:  # report any error, and continue with the other rounds
+    except Exception as error:  # any error is reported, and the other rounds continue
         problem = problem or f"{type(error).__name__}: {error}"
     finally:
         signal.alarm(0)
@@ -308,7 +308,8 @@ class Held:
             control.ask("clear")
             control.ask("power", on=False)
         listening = sum(map(accepts, boards.found))
-        # Between the end of a client and the next listen a board has neither socket: do not count then.
+        # Do not count while a board has neither a client nor a listening socket, as for a moment after a client has
+        # left.
         wait_until(lambda: not any(control.state()["client"] for control in controls))
         proc = Path(f"/proc/{boards.process.pid}")
         status = (proc / "status").read_text().splitlines()
@@ -317,7 +318,7 @@ class Held:
         children: list[int] = []
         started = time.monotonic()
 
-        def enough() -> bool:  # a control connection outlives its client for a moment
+        def enough() -> bool:  # repeated, because a control connection outlives its client for a moment
             files.append(len(list((proc / "fd").iterdir())))
             children.append(len(boards.children()))
             if before is None:
@@ -349,7 +350,7 @@ def accepts(board: dict[str, str]) -> bool:
         with contextlib.suppress(OSError):
             socket.create_connection(("127.0.0.1", number), timeout=5).close()
             return True
-        time.sleep(0.02)  # a board listens again a moment after its last client
+        time.sleep(0.02)  # a board listens again only a moment after its last client has left
     return False
 
 
@@ -362,7 +363,7 @@ def endure(
         boards = Boards(Path(folder), NATIVE_ELFS_FILE, count=count, time_scale=TIME_SCALE, seed=seed)
         try:
             first = [Round(0, board["port"], Path(board["directory"]), "") for board in boards.found[:1]]
-            for warm_up in first:  # allocates what the server keeps
+            for warm_up in first:  # a first round, in which the server allocates what it keeps
                 empty_flash(BoardControl(warm_up.directory))
                 go_through(warm_up, lambda point: None, PATIENT)
             before = Held.by(boards)

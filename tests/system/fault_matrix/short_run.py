@@ -35,7 +35,7 @@ def cause(faults: Faults, case: dict[str, Any], when: str) -> None:
 
 @pytest.fixture
 def broken(case: dict[str, Any], board: BoardInUse, faults: Faults) -> dict[str, Any]:
-    """The case of the test. A fault that must act before the set-up starts here, because `dut` opens the port later."""
+    """The test's case. Starts a fault that must act before the set-up, because `dut` opens the port later."""
     if case["empty_flash"]:
         assert board.control is not None
         faults.power(False)

@@ -40,7 +40,8 @@ HAS_BOARD, WAITS = "evidence: ", "waiting up to "
 
 
 class Competitor:
-    """One run, with the times (s since the start of all) at which it waited, had its board, and ended its tests."""
+    """One of the runs, with the times at which it waited, got its board and ended its tests, in seconds since the start
+    of all."""
 
     def __init__(
         self, number: int, lab: Lab, folder: Path, tests: list[str], clock: Callable[[], float]
@@ -69,7 +70,7 @@ class Competitor:
             )
 
     def look(self) -> bool:
-        """Notes the times of what has happened; returns whether the run has ended."""
+        """Notes the time of anything that has happened since the last call; returns whether the run has ended."""
         has_ended = self.process.poll() is not None
         text = self.text
         for name, happened in (
@@ -107,7 +108,7 @@ class Competitor:
 
 
 def problems_of(runs: list[Competitor]) -> list[str]:
-    """What is wrong after all runs have ended."""
+    """Describes what went wrong, after all runs have ended; empty if nothing did."""
     problems = [
         f"run {run.number} ended with {run.process.returncode}:\n{run.text}"
         for run in runs

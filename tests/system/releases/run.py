@@ -78,7 +78,7 @@ def _matches(name: str, expected: str) -> bool:
 
 
 class Bench:
-    """The copy of the checkout, and its runs."""
+    """Runs the suite in a copy of the checkout."""
 
     def __init__(self, folder: Path, tests: Sequence[str]) -> None:
         self._folder, self._tests = folder, tests
@@ -94,7 +94,7 @@ class Bench:
         return read_release(results, name)
 
     def run_planted(self, planted_one: PlantedRegression) -> Release:
-        """The same with a regression in the firmware."""
+        """Like run(), but with this regression planted in the firmware."""
         with planted(planted_one.defect, self._checkout.root):
             return self.run(planted_one.defect.name)
 

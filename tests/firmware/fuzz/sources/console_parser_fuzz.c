@@ -11,7 +11,7 @@
 #include "console_caps.h"
 #include "console_parser.h"
 
-/* The real function needs ESP-IDF's capability bits; here only the format of the list matters. */
+/* Replaces the real function, which needs ESP-IDF's capability bits: here only the list's format matters. */
 bool console_caps_parse(const char *list, uint32_t *caps)
 {
     *caps = 0;

@@ -13,8 +13,8 @@
 #include "console_text.h"
 #include "line_editor.h"
 
-#define LOG_MARK 0x1c   /* not a key: another task logs */
-#define QUICK_MARK 0x1d /* not a key: more input is waiting, so the screen is not updated */
+#define LOG_MARK 0x1c   /* this byte is not a key: another task logs */
+#define QUICK_MARK 0x1d /* this byte is not a key: more input is waiting, so the screen is not updated */
 
 bool console_caps_parse(const char *list, uint32_t *caps)
 {

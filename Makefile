@@ -9,8 +9,8 @@ NATIVE := firmware/build-native
 BOARD_ARGS  := --board $(BOARD) $(if $(PORT),--port $(PORT))
 PYTEST_ARGS := $(BOARD_ARGS) $(ARGS)
 
-# Number of boards at once. Virtual boards mostly wait: three keep two cores half busy. An emulator keeps one core busy.
-VIRTUAL_BOARDS := -n 4
+# Number of boards at once. Virtual boards mostly wait: eight keep two cores busy. An emulator keeps one core busy.
+VIRTUAL_BOARDS := -n 8
 EMULATED_BOARDS := -n 2
 
 .DEFAULT_GOAL := help

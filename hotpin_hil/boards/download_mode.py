@@ -41,7 +41,7 @@ def download_mode(port: str, failure: str, remedy: str) -> Iterator[Any]:
 
 
 def with_fast_flash(chip: Any) -> Any:
-    """Run esptool's stub at FLASH_BAUD, with the flash attached; returns the stub, which replaces the chip."""
+    """Run esptool's stub at FLASH_BAUD, with the flash attached; returns it, to be used instead of `chip`."""
     stub = run_stub(chip)
     stub.change_baud(FLASH_BAUD)
     attach_flash(stub)

@@ -171,9 +171,9 @@ class LabgridClient:
         version = self.run("version").strip()
         number = re.match(r"(\d+)\.\d", version)
         if number is None or int(number[1]) not in KNOWN_VERSIONS:
-            known = " and ".join(map(str, KNOWN_VERSIONS))
+            known = " or ".join(map(str, KNOWN_VERSIONS))
             raise UsageError(
-                f"{self.program} reports version {version[:40]!r}; known versions of labgrid are {known}",
+                f"{self.program} reports version {version[:40]!r}; it must be {known}",
                 f"set {ENV_CLIENT} to a {NAME} of version {known}; make labgrid installs one in .venv-labgrid/bin",
             )
 
@@ -281,7 +281,7 @@ def parse_resources(text: str) -> list[LabgridResource]:
     """The resources in the output of `show`.
 
     Raises:
-        LabgridError: a resource is printed in an unknown form.
+        LabgridError: a resource cannot be parsed.
     """
     found: list[tuple[re.Match[str], list[str]]] = []
     for line in text.split("\n"):
@@ -300,8 +300,8 @@ def _resource(start: re.Match[str], text: str) -> LabgridResource:
         return LabgridResource(start[2], start[3], dict(fields["params"]), bool(fields["avail"]))
     except (ValueError, SyntaxError, LookupError, TypeError, MemoryError, RecursionError) as error:
         raise LabgridError(
-            f"{NAME} show prints the resource {start[0]!r} in an unknown form",
-            "see docs/bench.md for known versions",
+            f"cannot parse what {NAME} show prints below {start[0]!r}",
+            "see docs/bench.md for the supported versions",
         ) from error
 
 

@@ -218,7 +218,8 @@ def _key_value(word: str) -> tuple[str, str]:
     key, equals, value = word.partition("=")
     if not equals:
         raise UsageError(
-            f"{word!r} is not an argument of a fault", "write key=value; `board fault` lists them"
+            f"{word!r} is not of the form KEY=VALUE",
+            "`hotpin-hil board fault` lists the arguments of each fault",
         )
     return key, value
 

@@ -212,7 +212,7 @@ def _raised_by_a_tool(error: BaseException) -> bool:
 
 
 def _first_line(error: object) -> str:
-    """The first non-blank line. The further lines of a pexpect or assert error are in the traceback."""
+    """The first non-blank line, shortened. The other lines of a pexpect or assert error are in the traceback."""
     lines = [line.strip() for line in str(error).splitlines()]
     line = next((line for line in lines if line), type(error).__name__)
     left_out = len(line) - REASON_MAX

@@ -156,9 +156,8 @@ class Reason:
         parts = []
         if self.multiple_of:
             around = f"{_FOLLOWED[self.follows]} and " if self.follows else ""
-            parts.append(
-                f"{around}1 to {self.max_multiple} times {self.multiple_of}, each within {self.max_difference:g}"
-            )
+            count = f"1 to {self.max_multiple} times " if self.max_multiple > 1 else ""
+            parts.append(f"{around}{count}{self.multiple_of}, each within {self.max_difference:g}")
         elif self.max_difference is not None:
             by = _FOLLOWED.get(self.follows, f"{self.differ_by:+g}")
             is_shifted = self.follows or self.differ_by
@@ -168,12 +167,12 @@ class Reason:
                 else f"at most {self.max_difference:g} apart"
             )
         if self.max_ratio is not None:
-            parts.append(f"at most {self.max_ratio:g} times")
+            parts.append(f"within a factor of {self.max_ratio:g}")
         if self.match:
             parts.append(f"both are {self.match}")
         if self.because:
             parts.append(f"the verdict's reason: {self.because}")
-        return ", ".join(parts) or f"none: {self.unbounded}"
+        return ", ".join(parts) or ": ".join(filter(None, ("none", self.unbounded)))
 
 
 def _matches(text: str, patterns: Sequence[str]) -> bool:

@@ -52,9 +52,9 @@ def text_lines(comparison: Comparison) -> list[str]:
 
 
 def summary(comparison: Comparison) -> str:
-    """One line: the number of measurements, and of explained and unexplained differences."""
+    """One line: the number of measurements, and of explained and unexplained differences in values and verdicts."""
     return (
-        f"{len(comparison.rows)} measurements: {comparison.equal} equal in all runs; differences: "
+        f"{len(comparison.rows)} measurements: {comparison.equal} equal in all runs; differing values and verdicts: "
         f"{len(comparison.explained)} explained, {len(comparison.unexplained)} not explained"
     )
 
@@ -204,7 +204,7 @@ def _across(comparison: Comparison, difference: RunDifference) -> list[str]:
 
 
 def _groups(found: Iterable[RunDifference]) -> list[tuple[str, str, str, list[RunDifference]]]:
-    """(class, reason, bound, differences) for each reason, the largest group first."""
+    """(class, reason with its id, bound, differences) for each reason, the largest group first."""
     groups: dict[tuple[Reason | None, str], list[RunDifference]] = {}
     for difference in found:
         groups.setdefault((difference.reason, "" if difference.reason else difference.because), []).append(
@@ -214,7 +214,9 @@ def _groups(found: Iterable[RunDifference]) -> list[tuple[str, str, str, list[Ru
         groups.items(), key=lambda group: -len(group[1])
     )
     return [
-        (reason.klass, reason.text, reason.bound, members) if reason else (FOLLOWS, because, "", members)
+        (reason.klass, f"{reason.id}: {reason.text}", reason.bound, members)
+        if reason
+        else (FOLLOWS, because, "", members)
         for (reason, because), members in ordered
     ]
 

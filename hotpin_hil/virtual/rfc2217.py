@@ -116,7 +116,7 @@ class Server:
             self._listen()
 
     def hold_input(self, held: bool) -> None:
-        """Leave the client's bytes in the connection, or read them again."""
+        """Stop reading the client's bytes, which then wait in the socket, or resume reading."""
         if self._connection is not None:
             self._connection.hold_input(held)
 
@@ -211,7 +211,7 @@ class Connection:
             self._write(data.replace(b"\xff", b"\xff\xff"))
 
     def hold_input(self, held: bool) -> None:
-        """Stop reading, or read again."""
+        """Stop or resume reading."""
         if held == self._held or self._closed:
             return
         self._held = held

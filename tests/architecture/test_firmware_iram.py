@@ -2,8 +2,8 @@
 
 ESP-IDF keeps the heap's functions in IRAM so that they can be called while the cache is off. Code of this project that
 they call (the wrappers of the test console and of the allocation profile, the failed-allocation callback) must also be
-in IRAM, together with everything that it uses. The host builds use the same section names, so the test reads these
-references from their object files.
+in IRAM, together with everything that it uses. The host builds use the same section names, so the test reads from
+their object files what the code in IRAM refers to.
 """
 
 from __future__ import annotations

@@ -274,7 +274,7 @@ def test_client_that_does_not_read_its_answers_is_dropped(boards: Boards, contro
     [
         (["reset"], "no virtual board is running here (start one: hotpin-hil board start)"),
         (["fault", "fire"], "unknown fault 'fire'"),
-        (["fault", "noise", "loud"], "'loud' is not an argument of a fault"),
+        (["fault", "noise", "loud"], "'loud' is not of the form KEY=VALUE"),
         (["fault", "noise", "rate=x"], "fault noise: `rate` 'x' is not valid (give a number from 0 to 1)"),
         (["console"], "board console needs a terminal"),
         (["stop", "hotpin-5.4-7"], "no virtual board 'hotpin-5.4-7' is running here"),

@@ -30,7 +30,8 @@ uint32_t native_uart_room(void);
 /* Virtual time, in us, when at most `level` bytes are left in the transmit FIFO. */
 uint64_t native_uart_level_reached_us(uint32_t level);
 void native_uart_put(uint8_t byte);
-/* Sends the bytes to the host now, or, on a paced line, when they leave the FIFO. */
+/* Sends the bytes to the host now. Does nothing if the UART is paced (uart_paced): then each byte of
+ * native_uart_put() is sent when it leaves the FIFO. */
 void native_uart_hand_over(const void *data, size_t length);
 /* Sends one character without a driver, as the ROM does; busy-waits for the FIFO. */
 void native_uart_put_polling(char c);

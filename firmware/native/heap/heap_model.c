@@ -132,9 +132,8 @@ static heap_t *new_heap(heap_system_t *system, uint32_t start, uint32_t length, 
     heap->type = type;
     if (!tlsf_init(&heap->tlsf, start, length, memory_map_host(&system->map, start))) {
         heap_fail(system,
-                  "heap at 0x%08" PRIx32 ": a length of %" PRIu32
-                  " can't be a heap (give a start that is a multiple of 4 and a "
-                  "length of about 250 bytes to 4 MB)",
+                  "heap at 0x%08" PRIx32 ": cannot be made with a length of %" PRIu32
+                  " (give a start that is a multiple of 4 and a length of about 250 bytes to 4 MB)",
                   start, length);
         free(heap);
         return NULL;

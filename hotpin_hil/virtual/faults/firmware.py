@@ -21,18 +21,18 @@ _LASTING = {
 
 
 def lines_to_begin(name: str) -> list[str]:
-    """Line for the running firmware when the fault starts."""
+    """Lines to send to the running firmware when the fault starts."""
     if name in ONCE:
         return [ONCE[name]]
     return lines_at_start(name)
 
 
 def lines_at_start(name: str) -> list[str]:
-    """Lines for firmware that boots while the fault is active."""
+    """Lines to send to firmware that boots while the fault is active."""
     return [f"{_LASTING[name]}=1"] if name in _LASTING else []
 
 
 def lines_to_clear(names: Iterable[str]) -> list[str]:
-    """Lines for the running firmware when these faults end."""
+    """Lines to send to the running firmware when these faults end."""
     lasting = sorted(_LASTING[name] for name in names if name in _LASTING)
     return [f"{name}=0" for name in (*lasting, "power_cut_at_panic")]

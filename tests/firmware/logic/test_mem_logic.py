@@ -355,8 +355,8 @@ HEAP_SIZES = {8: 15_072, 16: 113_840, 32: 4_194_304}
 
 
 def place(heaps: list[tuple[int, list[int]]], sizes: list[int], passes: Sequence[int] = (0,) * 4) -> Any:
-    """Places blocks in heaps. `heaps`: for each heap, in the order of the walk, its number of size classes and its free
-    blocks."""
+    """Places blocks in heaps. `heaps`: for each heap, in the order of the walk, its number of size classes per power of
+    two, and the sizes of its free blocks."""
     blocks = new("mem_place_t *")
     for number, (classes, free) in enumerate(heaps):
         start = 0x3F000000 + number * 0x1000000

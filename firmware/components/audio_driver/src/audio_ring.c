@@ -17,7 +17,7 @@ void audio_ring_init(audio_ring_t *ring, void *memory, uint32_t size)
 uint32_t audio_ring_used(const audio_ring_t *ring)
 {
     uint32_t read, written;
-    do { /* for a third task, both counters may change between the two loads */
+    do { /* if the caller is neither reader nor writer, both counters may change between the two loads */
         read = __atomic_load_n(&ring->read, __ATOMIC_ACQUIRE);
         written = __atomic_load_n(&ring->written, __ATOMIC_ACQUIRE);
     } while (read != __atomic_load_n(&ring->read, __ATOMIC_ACQUIRE));

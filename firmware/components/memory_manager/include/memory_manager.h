@@ -41,7 +41,7 @@ typedef struct {
  * and left 5 points below it.
  *
  * The critical level supersedes the warning: if both are entered in one check, only the critical one is
- * raised. When it is left, the warning is raised if the value is still below the warning threshold. One check
+ * raised. When it is left, the warning is raised if its own threshold is still reached. One check
  * reports internal, DMA, PSRAM and fragmentation in this order, and for each the critical level first.
  */
 typedef struct {

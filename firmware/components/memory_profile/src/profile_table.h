@@ -89,5 +89,5 @@ void profile_table_freed_unknown(profile_table_t *table, uint32_t size, memory_p
 /** @return whether a block is known at this address */
 bool profile_table_knows(const profile_table_t *table, uint32_t address);
 
-/** Stores the counters of all rows and tasks as the base of later comparisons. */
+/** Stores the counters of all rows and tasks as the baseline of later comparisons. */
 void profile_table_mark(profile_table_t *table);

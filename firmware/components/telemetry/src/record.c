@@ -35,7 +35,7 @@ static void begin(telemetry_record_t *r, char *buf, size_t size)
 {
     *r = (telemetry_record_t){
         .buf = buf,
-        /* The newline is not part of the record. */
+        /* At most TELEMETRY_RECORD_MAX, plus newline and NUL, however large buf is. */
         .size = size < TELEMETRY_BUFFER_SIZE ? size : TELEMETRY_RECORD_MAX + sizeof("\r\n"),
         .overflow = size == 0,
     };

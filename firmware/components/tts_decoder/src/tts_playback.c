@@ -56,7 +56,7 @@ static esp_err_t read_stream(audio_worker_t *worker, uint8_t *data, size_t len, 
     }
 }
 
-/** Reads the header, which usually has 44 bytes, byte by byte up to the first sample. */
+/** Reads the header (usually 44 bytes) byte by byte, up to the first sample. */
 static esp_err_t read_head(audio_worker_t *worker, wav_parser_t *wav)
 {
     wav_parser_init(wav, s_stream_bytes);

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from fixtures.measure import Measure
-from fixtures.memory import INTERNAL, KB, MEMORIES, PSRAM, SMALLEST_STEP, Heaps, Monitor
+from fixtures.memory import INTERNAL, KB, MEMORIES, PSRAM, Heaps, Monitor
 from fixtures.modes import CAMERA, VOICE, Modes
 from fixtures.variables import static_bytes
 from hotpin_hil.device import Device, LearnedState
@@ -19,6 +19,8 @@ WINDOWS = 40
 SOURCE = "requirement FUT-06"
 MORE = 10 * KB
 MARGIN_MAX = MORE - KB
+ABOVE, DIP = 64, 128
+"""Distance from the threshold before the block is taken, and size of the block: larger, so that it crosses it."""
 CROSSINGS = 2
 CRC_SIZE = 4
 """Bytes at the end of adapt_store_t, with padding."""
@@ -199,9 +201,9 @@ def test_hovering_around_a_learned_threshold_raises_one_warning(
         above = memory.reachable(getattr(learned, memory.name))
         monitor.complete_checks(1)  # internal and DMA memory recover in one check, one event after the other
         start = device.mark()
-        outer = heaps.leave(memory, above + 64)
+        outer = heaps.leave(memory, above + ABOVE)
         for _ in range(CROSSINGS):
-            below = heaps.leave(memory, above - SMALLEST_STEP)
+            below = heaps.hold(memory, DIP)
             monitor.complete_checks(1)
             heaps.release(below)
             monitor.complete_checks(1)

@@ -89,7 +89,7 @@ def test_waiver_that_does_not_hold_fails_the_run(suite: Suite, value: str, waive
     [
         (
             WAIVER.replace("bound = 5\n", ""),
-            "*accepted.toml, waiver 1: bound must be * but is missing (give the worst value*",
+            "*accepted.toml, waiver 1: `bound` must be * but is missing (give the worst value*",
         ),
         (None, "*cannot read *accepted.toml: No such file or directory (give a file *"),
     ],

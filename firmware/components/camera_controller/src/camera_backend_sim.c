@@ -21,8 +21,8 @@ static const char *TAG = "CAMERA_SIM";
 
 #define FRAME_INTERVAL_MS 66
 #define OBJECT_CAPS (MALLOC_CAP_INTERNAL | MALLOC_CAP_8BIT)
-/* As esp32-camera requests them. With 8BIT, ESP-IDF 5.5 would choose another heap. */
-#define DMA_CAPS MALLOC_CAP_DMA
+/* As esp32-camera requests the DMA buffer. With 8BIT, ESP-IDF 5.5 would choose another heap. */
+#define BUFFER_CAPS MALLOC_CAP_DMA
 
 typedef struct {
     uint16_t size;
@@ -31,17 +31,17 @@ typedef struct {
 
 /* Same sizes as in firmware/native's model of the driver; the sum is the median measured on boards. */
 static const block_t BLOCKS[] = {
-    {92, DMA_CAPS},                                  /* the driver's object */
-    {32, OBJECT_CAPS},                               /* the sensor and the clock */
-    {1280, CAMERA_FRAME_CAPS},                       /* the sensor's bus */
-    {24, CAMERA_FRAME_CAPS},                         /* also the sensor's bus */
-    {56, CAMERA_FRAME_CAPS},                         /* frame descriptor */
-    {CAMERA_FRAME_BYTES, CAMERA_FRAME_CAPS},         /* the frame buffer: index FRAME */
-    {CAMERA_DMA_BUFFER_BYTES, DMA_CAPS},             /* the DMA buffer, in one piece */
-    {CAMERA_DMA_BUFFER_BYTES / 2048 * 12, DMA_CAPS}, /* its descriptors */
-    {112, OBJECT_CAPS},                              /* queue of events */
-    {88, OBJECT_CAPS},                               /* queue of frames */
-    {8, OBJECT_CAPS},                                /* interrupt */
+    {92, CAMERA_DMA_CAPS},                                  /* the driver's object */
+    {32, OBJECT_CAPS},                                      /* the sensor and the clock */
+    {1280, CAMERA_FRAME_CAPS},                              /* the sensor's bus */
+    {24, CAMERA_FRAME_CAPS},                                /* also the sensor's bus */
+    {56, CAMERA_FRAME_CAPS},                                /* frame descriptor */
+    {CAMERA_FRAME_BYTES, CAMERA_FRAME_CAPS},                /* the frame buffer: index FRAME */
+    {CAMERA_DMA_BUFFER_BYTES, BUFFER_CAPS},                 /* the DMA buffer, in one piece */
+    {CAMERA_DMA_BUFFER_BYTES / 2048 * 12, CAMERA_DMA_CAPS}, /* its descriptors */
+    {112, OBJECT_CAPS},                                     /* queue of events */
+    {88, OBJECT_CAPS},                                      /* queue of frames */
+    {8, OBJECT_CAPS},                                       /* interrupt */
 };
 #define FRAME 5
 #define BLOCK_COUNT ARRAY_SIZE(BLOCKS)

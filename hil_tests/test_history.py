@@ -383,8 +383,8 @@ def test_repeated_request_to_write_is_executed_once(history: Device, measure: Me
         with pytest.raises(DeviceError) as info:
             history.flash_history(last=1, **change)
         measure(f"{change} with rows", info.value.err, exact="BAD_ARGUMENT", source="firmware/README.md")
-    kept = history.flash_history(last=0).newest - after.newest
-    measure("rows written by a refused request", kept, exact=0, source="refused")
+    more = history.flash_history(last=0).newest - after.newest
+    measure("rows written by a refused request", more, exact=0, source="refused")
 
 
 def test_a_day_of_rows_is_kept_and_wears_the_flash_as_stated(

@@ -172,7 +172,7 @@ class Reason:
             parts.append(f"both are {self.match}")
         if self.because:
             parts.append(f"the verdict's reason: {self.because}")
-        return ", ".join(parts) or ": ".join(filter(None, ("none", self.unbounded)))
+        return ", ".join(parts) or (f"none: {self.unbounded}" if self.unbounded else "none")
 
 
 def _matches(text: str, patterns: Sequence[str]) -> bool:

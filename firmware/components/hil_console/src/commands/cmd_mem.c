@@ -97,16 +97,17 @@ static esp_err_t mem_log(const console_request_t *request, console_reply_t *repl
 {
     const char *context = console_arg(request, "context");
     uint32_t count = console_arg_u32(request, "count", 0);
+    uint32_t number = 0;
     uint32_t longest_us = 0;
     esp_err_t err = ESP_OK;
-    for (uint32_t number = 1; (number == 1 || number <= count) && err == ESP_OK; number++) {
+    do {
         char numbered[MEMORY_CONTEXT_SIZE];
-        snprintf(numbered, sizeof(numbered), "%s %" PRIu32, context, number);
+        snprintf(numbered, sizeof(numbered), "%s %" PRIu32, context, ++number);
         int64_t start_us = esp_timer_get_time();
         err = memory_manager_log_stats(count > 0 ? numbered : context);
         uint32_t held_us = (uint32_t)(esp_timer_get_time() - start_us);
         longest_us = held_us > longest_us ? held_us : longest_us;
-    }
+    } while (number < count && err == ESP_OK);
     console_u32(reply, "held_us", longest_us);
     return err == ESP_OK ? err : fail_with(reply, err);
 }

@@ -157,7 +157,7 @@ def test_two_kinds_of_board_that_agree_leave_nothing_unexplained(tmp_path: Path)
     found = compared(tmp_path, a_run("virtual"), a_run("emulated"))
     assert not found.unexplained
     reasons = {difference.reason.id for difference in found.explained if difference.reason}
-    assert reasons == {"pointer-size", "clock", "kind-of-board"}
+    assert reasons == {"pointer-size", "camera-start", "kind-of-board"}
     assert (len(found.rows), found.equal) == (4, 1)
 
 
@@ -176,6 +176,7 @@ def test_two_kinds_of_board_that_agree_leave_nothing_unexplained(tmp_path: Path)
             "to camera, claimed",
         ),
         (changed(a_run("emulated"), TIME, value=980, verdict="FAIL"), "value", "to camera, claimed"),
+        (changed(a_run("emulated"), TIME, value=214), "value", "to camera, claimed"),
         (
             [*a_run("emulated")[:-1], verdict(BOOT, ["BOOT-01"], "FAIL", "no"), END_LINE],
             "verdict",
@@ -198,6 +199,7 @@ def test_two_kinds_of_board_that_agree_leave_nothing_unexplained(tmp_path: Path)
         "value_beyond_the_bound_of_its_reason",
         "missing_measurement",
         "limit_not_kept",
+        "longer_than_the_driver_waits",
         "verdict_flipped",
         "blocked",
         "not_applicable_for_no_known_reason",
@@ -536,6 +538,7 @@ def test_every_value_reason_explains_a_recorded_difference_or_is_listed_here(
     used = {difference.reason.id for difference in found.explained if difference.reason}
     assert {reason.id for reason in SHIPPED if reason.of == "value"} - used == {
         "advice-around-40-percent",
+        "audio-start",
         "blocks-at-start",
         "bytes-in-a-full-table",
         "clock-of-closing",
@@ -608,7 +611,7 @@ def test_json_has_every_measurement_in_columns(tmp_path: Path, capsys: pytest.Ca
     assert values["flash"] == {"virtual": 4, "qemu": None}
     assert {difference["reason"] for difference in data["differences"]} == {
         "pointer-size",
-        "clock",
+        "camera-start",
         "kind-of-board",
         None,
     }

@@ -27,6 +27,7 @@ static const char *TAG = "CAMERA_SIM";
 typedef struct {
     uint16_t size;
     uint32_t caps;
+    uint8_t alignment; /* 0: as malloc() aligns */
 } block_t;
 
 /* Same sizes as in firmware/native's model of the driver; the sum is the median measured on boards. */
@@ -35,8 +36,8 @@ static const block_t BLOCKS[] = {
     {32, OBJECT_CAPS},                                      /* the sensor and the clock */
     {1280, CAMERA_FRAME_CAPS},                              /* the sensor's bus */
     {24, CAMERA_FRAME_CAPS},                                /* also the sensor's bus */
-    {56, CAMERA_FRAME_CAPS},                                /* frame descriptor */
-    {CAMERA_FRAME_BYTES, CAMERA_FRAME_CAPS},                /* the frame buffer: index FRAME */
+    {56, CAMERA_FRAME_CAPS, 8},                             /* frame descriptor */
+    {CAMERA_FRAME_BYTES, CAMERA_FRAME_CAPS, 16},            /* the frame buffer: index FRAME */
     {CAMERA_DMA_BUFFER_BYTES, BUFFER_CAPS},                 /* the DMA buffer, in one piece */
     {CAMERA_DMA_BUFFER_BYTES / 2048 * 12, CAMERA_DMA_CAPS}, /* its descriptors */
     {112, OBJECT_CAPS},                                     /* queue of events */
@@ -69,6 +70,12 @@ static void task_main(void *arg)
     }
 }
 
+static void *allocate(const block_t *block)
+{
+    return block->alignment == 0 ? heap_caps_malloc(block->size, block->caps)
+                                 : heap_caps_aligned_alloc(block->alignment, block->size, block->caps);
+}
+
 static void free_blocks(void)
 {
     for (size_t i = BLOCK_COUNT; i-- > 0;) {
@@ -80,7 +87,7 @@ static void free_blocks(void)
 esp_err_t camera_backend_open(void)
 {
     for (size_t i = 0; i < BLOCK_COUNT; i++) {
-        s_blocks[i] = heap_caps_malloc(BLOCKS[i].size, BLOCKS[i].caps);
+        s_blocks[i] = allocate(&BLOCKS[i]);
         if (s_blocks[i] == NULL) {
             ESP_LOGE(TAG, "no free block of %u bytes", BLOCKS[i].size);
             free_blocks();

@@ -27,22 +27,22 @@ static const char *TAG = "CAMERA_SIM";
 typedef struct {
     uint16_t size;
     uint32_t caps;
-    uint8_t alignment; /* 0: as malloc() aligns */
+    uint8_t alignment; /* 0: any, by heap_caps_malloc() */
 } block_t;
 
 /* Same sizes as in firmware/native's model of the driver; the sum is the median measured on boards. */
 static const block_t BLOCKS[] = {
-    {92, CAMERA_DMA_CAPS},                                  /* the driver's object */
-    {32, OBJECT_CAPS},                                      /* the sensor and the clock */
-    {1280, CAMERA_FRAME_CAPS},                              /* the sensor's bus */
-    {24, CAMERA_FRAME_CAPS},                                /* also the sensor's bus */
-    {56, CAMERA_FRAME_CAPS, 8},                             /* frame descriptor */
-    {CAMERA_FRAME_BYTES, CAMERA_FRAME_CAPS, 16},            /* the frame buffer: index FRAME */
-    {CAMERA_DMA_BUFFER_BYTES, BUFFER_CAPS},                 /* the DMA buffer, in one piece */
-    {CAMERA_DMA_BUFFER_BYTES / 2048 * 12, CAMERA_DMA_CAPS}, /* its descriptors */
-    {112, OBJECT_CAPS},                                     /* queue of events */
-    {88, OBJECT_CAPS},                                      /* queue of frames */
-    {8, OBJECT_CAPS},                                       /* interrupt */
+    {92, CAMERA_DMA_CAPS, 0},                                  /* the driver's object */
+    {32, OBJECT_CAPS, 0},                                      /* the sensor and the clock */
+    {1280, CAMERA_FRAME_CAPS, 0},                              /* the sensor's bus */
+    {24, CAMERA_FRAME_CAPS, 0},                                /* also the sensor's bus */
+    {56, CAMERA_FRAME_CAPS, 8},                                /* frame descriptor */
+    {CAMERA_FRAME_BYTES, CAMERA_FRAME_CAPS, 16},               /* the frame buffer: index FRAME */
+    {CAMERA_DMA_BUFFER_BYTES, BUFFER_CAPS, 0},                 /* the DMA buffer, in one piece */
+    {CAMERA_DMA_BUFFER_BYTES / 2048 * 12, CAMERA_DMA_CAPS, 0}, /* its descriptors */
+    {112, OBJECT_CAPS, 0},                                     /* queue of events */
+    {88, OBJECT_CAPS, 0},                                      /* queue of frames */
+    {8, OBJECT_CAPS, 0},                                       /* interrupt */
 };
 #define FRAME 5
 #define BLOCK_COUNT ARRAY_SIZE(BLOCKS)

@@ -51,7 +51,7 @@ static const camera_config_t CONFIG = {
 esp_err_t camera_backend_power_up(void)
 {
     /* Without this pulse a sensor that was already used fails with "Detected camera not supported" (seen on
-     * boards; 100 ms high and 100 ms low fixed 6 of 6). */
+     * boards; 100 ms high and 100 ms low fixed it in 6 of 6 attempts). */
     const gpio_config_t line = {
         .pin_bit_mask = 1ULL << PIN_PWDN,
         .mode = GPIO_MODE_OUTPUT,

@@ -97,13 +97,14 @@ esp_err_t memory_history_set_interval(uint32_t seconds);
  * @return
  *      - ESP_OK
  *      - ESP_ERR_INVALID_STATE: not started
- *      - ESP_ERR_TIMEOUT: an earlier row, or then this one, was not written within 2 s
+ *      - ESP_ERR_TIMEOUT: an earlier row, or this row after it, was not written within 2 s
  *      - other errors from NVS
  */
 esp_err_t memory_history_write(void);
 /** Removes all rows. ESP_ERR_INVALID_STATE: not started; ESP_ERR_TIMEOUT: not done within 2 s; other errors
  * from NVS. */
 esp_err_t memory_history_erase(void);
+/** ESP_ERR_INVALID_STATE: not started; ESP_ERR_INVALID_ARG: out is NULL. */
 esp_err_t memory_history_get_info(memory_history_info_t *out);
 
 #ifdef __cplusplus

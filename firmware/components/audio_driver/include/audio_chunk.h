@@ -15,7 +15,7 @@ extern "C" {
 #endif
 
 #define AUDIO_CHUNK_SIZE 4096u /*!< bytes */
-#define AUDIO_CHUNKS 3u        /*!< capture takes one, playback two */
+#define AUDIO_CHUNKS 3u        /*!< one for capture, two for playback */
 
 /** @brief Creates the pool, if it does not exist yet. @return ESP_OK; ESP_ERR_NO_MEM: not enough PSRAM, or
  * CONFIG_HOTPIN_MEM_POOLS_MAX pools exist */

@@ -76,7 +76,7 @@ esp_err_t camera_backend_open(void)
 {
     esp_err_t err = esp_camera_init(&CONFIG);
     if (err != ESP_OK) {
-        /* The driver returns ESP_FAIL for a failed allocation; it has freed its memory. */
+        /* The driver returns ESP_FAIL for a failed allocation, after it has freed its memory. */
         return err == ESP_FAIL ? ESP_ERR_NO_MEM : err;
     }
     /* The driver does not check whether its task was created. */

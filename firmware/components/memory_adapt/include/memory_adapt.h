@@ -35,7 +35,7 @@ typedef struct {
 
 /**
  * Starts to learn, unless CONFIG_HOTPIN_MEM_ADAPT_AT_START is off. Call it after memory_manager_init().
- * ESP_ERR_INVALID_STATE: called before it, or twice.
+ * ESP_ERR_INVALID_STATE: the memory manager is not initialised, or already started.
  */
 esp_err_t memory_adapt_start(void);
 

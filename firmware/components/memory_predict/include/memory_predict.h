@@ -48,8 +48,8 @@ typedef struct {
     uint32_t cpu_us_max;
 } memory_predict_cost_t;
 
-/** Starts to evaluate periodic samples. Call it after memory_manager_init(). ESP_ERR_INVALID_STATE: called
- * before it, or twice. */
+/** Starts to evaluate periodic samples. Call it after memory_manager_init(). ESP_ERR_INVALID_STATE: the
+ * memory manager is not initialised, or already started. */
 esp_err_t memory_predict_start(void);
 
 /**

@@ -55,8 +55,8 @@ static bool stt_runs(void)
     return stats.running;
 }
 
-/* Cannot be undone, because playback has been aborted. The next call by the stream's owner fails, because no
- * stream is open. */
+/* This step cannot be undone, because it aborts playback. The next call by the stream's owner fails, because
+ * no stream is open. */
 static esp_err_t stop_tts(void)
 {
     tts_decoder_info_t info;

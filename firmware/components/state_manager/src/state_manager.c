@@ -300,7 +300,8 @@ static esp_err_t check_admission(system_state_t to)
     return fail_at(STEP_ADMISSION, err);
 }
 
-/** Runs the steps between two known states, or undoes them. If the undo fails, the state is ERROR. */
+/** Runs the steps from one state to another; undoes them if a step fails. If the undo also fails, the state
+ * is ERROR. */
 static esp_err_t run_change(system_state_t from, system_state_t to)
 {
     run_steps(from, to);

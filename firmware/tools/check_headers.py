@@ -37,7 +37,7 @@ between the toolchain's newlib headers and {newlib}, and run-time errors."""
 
 
 def configurations() -> dict[str, list[str]]:
-    """Build names (HOTPIN_BUILD) defined in CMakeLists.txt → their defaults files, in order."""
+    """Reads the build names (HOTPIN_BUILD) in CMakeLists.txt → their defaults files, in order."""
     text = (FIRMWARE / "CMakeLists.txt").read_text(encoding="utf-8")
     found = re.findall(r'HOTPIN_BUILD STREQUAL "([\w-]+)"\)\s+set\(hotpin_defaults ([^)]+)\)', text)
     return {name: files.split() for name, files in found}
@@ -101,7 +101,7 @@ def main() -> int:
         type=Path,
         action="append",
         default=[],
-        help="sources of a component from the registry (repeat); default: those in managed_components/",
+        help="sources of a component from the registry (can be repeated); default: those in managed_components/",
     )
     parser.add_argument("--config", choices=configurations(), help="one build only (default: all)")
     parser.add_argument("--newlib", type=Path, default=Path("/usr/include/newlib"), help="headers of newlib")
@@ -143,7 +143,7 @@ def check(args: argparse.Namespace) -> int:
 
 
 def prerequisites(args: argparse.Namespace) -> Path:
-    """The checkout of ESP-IDF.
+    """Returns the checkout of ESP-IDF.
 
     Raises:
         CannotCheck: the checkout, a compiler, newlib's headers or esp-idf-kconfig is missing.
@@ -224,7 +224,7 @@ def component_directories(folder: Path) -> list[Path]:
 
 
 def component_problems(component: components.Component) -> Iterator[tuple[Path, str]]:
-    """Problems in a component's CMakeLists.txt itself: (file, message)."""
+    """Yields problems in a component's CMakeLists.txt itself: (file, message)."""
     script = component.directory / "CMakeLists.txt"
     if not component.fixed_requires:
         yield (
@@ -239,7 +239,7 @@ def component_problems(component: components.Component) -> Iterator[tuple[Path, 
 def jobs(
     tree: dict[str, components.Component], component: components.Component, base: list[Path]
 ) -> Iterator[Job]:
-    """Compilations of a component: its sources, and each public header as another component would include it."""
+    """Yields a component's compilations: its sources, and each public header as another component would include it."""
 
     def job(file: Path, source: Path, paths: list[Path], public: bool) -> Job:
         own = [
@@ -300,7 +300,7 @@ def is_public(file: Path, tree: dict[str, components.Component]) -> bool:
 
 
 def relative(path: Path) -> str:
-    """The path relative to the project's root if it is inside the project; otherwise the path unchanged."""
+    """Makes a path inside the project relative to the project's root; returns other paths unchanged."""
     return os.path.relpath(path, FIRMWARE.parent) if path.is_relative_to(FIRMWARE) else str(path)
 
 

@@ -125,7 +125,7 @@ def test_help_has_all_commands_a_group_and_one_with_its_arguments(person: Person
     group = person.ask("help mem")
     assert re.findall(r"^(\S+)", group, re.MULTILINE) == [name for name in names if name.startswith("mem.")]
     text = person.ask("help heap.hold")
-    assert text.startswith("heap.hold caps=CAPS [size=N] [leave=N] [block=N]\n    take one block")
+    assert text.startswith("heap.hold caps=CAPS [size=N] [leave=N] [block=N]\n    allocate one block")
     assert re.search(r"^    caps +needed +capabilities.*: DMA 8BIT", text, re.MULTILINE)
     assert re.search(r"^    size +optional +a number", text, re.MULTILINE)
     assert person.ask("heap.hold ?") == text

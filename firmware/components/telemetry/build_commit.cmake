@@ -15,7 +15,8 @@ function(git out folder)
     set(git_result "${result}" PARENT_SCOPE)
 endfunction()
 
-# Commit of a folder with this file in it. A folder may be ignored by the repository around it: that commit is not its.
+# Sets `out` to the commit of a folder; "" if git does not track `file` in it. A repository around the folder may ignore
+# the folder: the commit of that repository does not count.
 function(find_commit out folder file)
     git(commit "${folder}" ls-files --error-unmatch "${file}")
     if(git_result EQUAL 0)

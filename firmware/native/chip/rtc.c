@@ -46,7 +46,7 @@ void native_rtc_init(void)
         fail(strerror(errno));
     }
     if (info.st_size != RTC_BYTES) {
-        fail("must have 8192 bytes");
+        fail("its size must be 8192 bytes");
     }
     size_t used = (size_t)(_rtc_noinit_end - _rtc_noinit_start);
     if (used > RTC_BYTES - HINT_BYTES) {

@@ -123,7 +123,7 @@ void native_uart_wait_idle_polling(void)
 
 /* --- Receiving --- */
 
-/* Takes bytes received from the line. */
+/* Passes bytes from the line to the receiver or, without a receiver, into the FIFO. */
 static void take(const uint8_t *data, size_t length)
 {
     if (s_uart.receiver.receive != NULL) {

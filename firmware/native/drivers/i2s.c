@@ -6,7 +6,7 @@
  * flaws: if the second channel cannot be created, the first channel stays, and a failed interrupt allocation
  * is ignored.
  *
- * The transmitter sends its buffers in turn, over and over; the receiver fills its buffers with a tone.
+ * The transmitter sends its buffers cyclically; the receiver fills its buffers with a tone.
  */
 #include "drivers/i2s.h"
 

@@ -63,7 +63,7 @@ typedef struct {
     uint8_t *item;
     uint8_t *item_next;
     size_t item_left;
-    size_t write_left; // bytes left of the write that the item belongs to
+    size_t write_left; // unsent bytes of the write that this item is part of
     bool fifo_waiting; // driver without a ring: a writer waits for the FIFO
 } driver_t;
 

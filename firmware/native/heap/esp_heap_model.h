@@ -80,7 +80,7 @@ typedef bool (*heap_walker_t)(const heap_block_t *block, void *context);
 
 /* --- One system: setting up --- */
 
-/* Returns NULL if the host has no memory. */
+/* Returns NULL if the host is out of memory. */
 heap_system_t *heap_system_create(heap_backing_t backing);
 void heap_system_destroy(heap_system_t *system);
 
@@ -107,8 +107,9 @@ const char *heap_system_error(const heap_system_t *system);
  *      creates the DMA pool. 1 instead of 0: with MALLOC_CAP_DEFAULT. An additional ,1: its minimum ever
  *      is 0, as in v5.5.
  *
- * As in ESP-IDF, 36 bytes per heap are charged for its record: one block for all heaps that precede the first
- * other line, then one block per added region. Returns false and sets heap_system_error() if the line fails.
+ * As in ESP-IDF, 36 bytes per heap are charged for its record: one block for all heaps whose lines come
+ * before any other line, then one block for each region added later. Returns false and sets
+ * heap_system_error() if the line fails.
  */
 bool heap_system_boot_line(heap_system_t *system, const char *key, const char *value);
 

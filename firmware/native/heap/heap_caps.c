@@ -14,8 +14,8 @@
 static esp_alloc_failed_hook_t s_alloc_failed;
 static size_t s_internal_limit = NO_EXTERNAL_MALLOC;
 
-/* Minima from before the local-minimum monitoring. The block represents ESP-IDF's array: it is allocated only
- * to charge its size. */
+/* Minima from before the monitoring of local minima was started. The block represents ESP-IDF's array: it is
+ * allocated only to charge its size. */
 static struct {
     void *block;
     uint32_t heaps;

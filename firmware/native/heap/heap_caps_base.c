@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * ESP-IDF v5.4's heap_caps_base.c, whose functions every allocation and every free call. It uses one system
+ * ESP-IDF v5.4's heap_caps_base.c: the functions that all allocations and frees call. It uses one system
  * of heaps, with memory at the chip's addresses.
  */
 #include <inttypes.h>

@@ -126,7 +126,7 @@ static heap_t *new_heap(heap_system_t *system, uint32_t start, uint32_t length, 
     }
     heap_t *heap = calloc(1, sizeof(*heap));
     if (heap == NULL) {
-        heap_fail(system, "heap at 0x%08" PRIx32 ": the host has no memory", start);
+        heap_fail(system, "heap at 0x%08" PRIx32 ": the host is out of memory", start);
         return NULL;
     }
     heap->type = type;

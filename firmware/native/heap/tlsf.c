@@ -21,7 +21,7 @@
 #define NEXT_FREE_AT 8u
 #define PREV_FREE_AT 12u
 
-/* Sizes and sums have 32 bits, so that they wrap as on the chip. alignment: a power of two. */
+/* Sizes and sums are 32 bits wide, so that they wrap as on the chip. alignment: a power of two. */
 static uint32_t align_up(uint32_t value, uint32_t alignment)
 {
     return (value + (alignment - 1)) & ~(alignment - 1);

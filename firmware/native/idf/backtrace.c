@@ -14,7 +14,8 @@ typedef struct stack_frame {
     uintptr_t return_address;
 } stack_frame_t;
 
-/* The frames of the thread's own start have no frame pointers, so every value is checked before it is used.
+/* The C library's functions that start a thread have no frame pointers, so every value is checked before it
+ * is used.
  */
 static bool is_frame_above(const stack_frame_t *frame, const stack_frame_t *below)
 {

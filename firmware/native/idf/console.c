@@ -27,7 +27,7 @@ typedef struct {
 static stream_t s_stdout = {.lock = {.recursive = true, .precharged = true}, .buffered = true};
 static stream_t s_stderr = {.lock = {.recursive = true, .precharged = true}};
 
-/* The modelled stream; NULL if the file belongs to the host. */
+/* The modelled stream; NULL for a file of the host. */
 static stream_t *stream_of(FILE *file)
 {
     return file == stdout ? &s_stdout : file == stderr ? &s_stderr : NULL;

@@ -110,7 +110,7 @@ static void receive(void)
     char data[LINE_MAX_BYTES];
     ssize_t length = read(g_native_params.faults_fd, data, sizeof data);
     if (length == 0 || (length < 0 && errno != EAGAIN && errno != EINTR)) {
-        g_native_params.faults_fd = -1; // closed: no further requests
+        g_native_params.faults_fd = -1; // closed: no more requests
         return;
     }
     for (ssize_t i = 0; i < length; i++) {
@@ -126,7 +126,7 @@ static void receive(void)
     }
 }
 
-/* Answer to `run`: all output up to this time is already on the line. */
+/* Answers a `run` request, after it has sent all output up to this time. */
 static void held(void)
 {
     char line[32];

@@ -68,7 +68,7 @@ static void out(const char *format, ...)
     }
 }
 
-/* Prints how this output differs from a chip's output. note: further details, or NULL. */
+/* Prints how this output differs from a chip's output. note: more details, or NULL. */
 static void host_note_out(const char *note)
 {
     out("(host process: code addresses are offsets into the ELF, stack pointers and data addresses the low "

@@ -2,7 +2,7 @@
  * SPDX-License-Identifier: Apache-2.0
  *
  * Start-up, from the start of the process to app_main(): sets up the heap as ESP-IDF leaves it, prints
- * ESP-IDF's boot log, and starts the tasks. ROM and second-stage bootloader belong to the virtual board.
+ * ESP-IDF's boot log, and starts the tasks. The virtual board models the ROM and the second-stage bootloader.
  */
 #include <inttypes.h>
 #include <stdio.h>

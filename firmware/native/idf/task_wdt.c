@@ -203,7 +203,8 @@ esp_err_t esp_task_wdt_delete(TaskHandle_t task_handle)
     return ESP_OK;
 }
 
-/* Removes the entry of a deleted task. ESP-IDF keeps such an entry, and later triggers with a stale name. */
+/* Removes the entry of a deleted task. In ESP-IDF the entry stays, and the watchdog later triggers with a
+ * stale name. */
 static void forget(native_task_t *task)
 {
     entry_t **link = find_task(task);
@@ -212,7 +213,7 @@ static void forget(native_task_t *task)
     }
 }
 
-/* ESP-IDF's initialisation at startup. Its memory is part of the blocks taken at startup. */
+/* ESP-IDF's initialisation at startup. Its memory is part of the board profile's startup blocks. */
 void native_task_wdt_start(void)
 {
     g_native_hooks.task_deleted = forget;

@@ -38,7 +38,8 @@ extern "C" {
 #define MALLOC_CAP_DMA_DESC_AXI (1 << 18)
 #define MALLOC_CAP_CACHE_ALIGNED (1 << 19)
 #define MALLOC_CAP_SIMD (1 << 20)
-/* No memory has it. To walk and check functions it means every heap. In ESP-IDF it is an int. */
+/* No memory has this capability. Functions that walk or check heaps take it as "every heap". In ESP-IDF its
+ * type is int. */
 #define MALLOC_CAP_INVALID (1U << 31)
 
 /* Called if an allocation fails, with its size, its capabilities and the name of the ESP-IDF function. */
@@ -55,7 +56,7 @@ void __attribute__((deprecated)) heap_caps_aligned_free(void *ptr);
 void *heap_caps_aligned_calloc(size_t alignment, size_t n, size_t size, uint32_t caps);
 void *heap_caps_calloc(size_t n, size_t size, uint32_t caps);
 
-/* malloc() up to this size then tries internal memory first; above it, external memory first. */
+/* Afterwards malloc() tries internal memory first up to this size, and external memory first above it. */
 void heap_caps_malloc_extmem_enable(size_t limit);
 
 size_t heap_caps_get_total_size(uint32_t caps);

@@ -2,7 +2,7 @@
  * SPDX-License-Identifier: Apache-2.0
  *
  * Console and heap functions behind the C library's names, which native_stdio.h maps to them. stdout and
- * stderr are the modelled console; other files belong to the host.
+ * stderr are the modelled console; other files are files of the host.
  */
 #pragma once
 

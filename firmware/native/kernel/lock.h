@@ -12,7 +12,7 @@
 typedef struct {
     QueueHandle_t mutex;
     bool recursive;
-    bool precharged; /* its block is one of the blocks taken at startup */
+    bool precharged; /* its block is one of the board profile's startup blocks */
 } native_lock_t;
 
 void native_lock_acquire(native_lock_t *lock);

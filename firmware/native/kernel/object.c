@@ -32,7 +32,7 @@ void *native_host_alloc(size_t size)
 {
     void *p = calloc(1, size);
     if (p == NULL) {
-        fprintf(stderr, "native: the host has no %zu bytes left\n", size);
+        fprintf(stderr, "native: the host is out of memory (%zu bytes requested)\n", size);
         g_native_hooks.host_exit(2);
     }
     return p;
@@ -49,7 +49,7 @@ void native_object_bind(void *block, native_kind_t kind, void *object)
         s_capacity = s_capacity == 0 ? 64 : 2 * s_capacity;
         s_objects = realloc(s_objects, s_capacity * sizeof *s_objects);
         if (s_objects == NULL) {
-            fprintf(stderr, "native: the host has no memory left\n");
+            fprintf(stderr, "native: the host is out of memory\n");
             g_native_hooks.host_exit(2);
         }
     }

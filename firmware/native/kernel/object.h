@@ -21,7 +21,7 @@ typedef enum {
 void native_object_bind(void *block, native_kind_t kind, void *object);
 void *native_object_get(const void *handle, native_kind_t kind, const char *function);
 void native_object_unbind(void *block);
-/* Zeroed host memory. If the host has none left, the process ends. */
+/* Allocates zeroed host memory. If the host is out of memory, the process ends. */
 void *native_host_alloc(size_t size);
 void native_host_free(void *p);
 

@@ -181,7 +181,7 @@ static void put(queue_t *queue, const void *item, BaseType_t position)
     queue->count++;
 }
 
-/* Releases a mutex and takes back its holder's inherited priority. */
+/* Releases a mutex and ends its holder's priority inheritance. */
 static void let_go(queue_t *queue)
 {
     if (queue->holder == NULL) {

@@ -23,7 +23,7 @@ static uint64_t s_anchor_us;
 static int64_t s_anchor_ns;
 static uint64_t s_polled_us;
 static bool s_idle;
-static uint64_t s_run_until_us = UINT64_MAX; // of a held clock
+static uint64_t s_run_until_us = UINT64_MAX; // limit of a held clock
 static bool s_run_requested;
 static bool s_stands;
 
@@ -69,7 +69,7 @@ bool native_clock_stands(void)
 }
 
 /* Called when all tasks wait and no event is due before the held clock's limit. Waits for the next request,
- * but first passes on the input that came before the last request to run. */
+ * but first passes on the input that arrived before the last `run` request. */
 static void stand_still(void)
 {
     if (s_run_requested && g_native_hooks.host_poll(0)) {

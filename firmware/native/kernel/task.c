@@ -408,7 +408,7 @@ void native_disinherit(native_task_t *holder)
 
 void native_disinherit_to(native_task_t *holder, UBaseType_t highest_waiting)
 {
-    if (holder->mutexes_held == 1) { // with more, a task waiting for another one may lend its priority
+    if (holder->mutexes_held == 1) { // with more, a task that waits for another of them may lend its priority
         set_priority(holder,
                      highest_waiting > holder->base_priority ? highest_waiting : holder->base_priority);
     }
@@ -882,8 +882,8 @@ void native_scheduler_start(void (*main_task)(void *), uint32_t main_stack_addre
 {
     s_idle_step = idle_step;
     static StaticTask_t s_main_block;
-    // In ESP-IDF's order of creation. Their memory is part of the blocks taken at startup. There are no
-    // timer tasks, since the linker removes them from an image that uses no timer.
+    // In ESP-IDF's order of creation. Their memory is part of the board profile's startup blocks. There are
+    // no timer tasks, since the linker removes them from an image that uses no timer.
 #if configNUMBER_OF_CORES > 1
     native_task_create_system(NULL, "ipc0", 1024, configMAX_PRIORITIES - 1, 0);
     native_task_create_system(NULL, "ipc1", 1024, configMAX_PRIORITIES - 1, 1);

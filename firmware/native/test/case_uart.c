@@ -49,7 +49,8 @@ static void install(int queue_size, QueueHandle_t *queue)
     uart_vfs_dev_use_driver(UART_NUM_0);
 }
 
-/* Measures how long writes of different lengths block. The test knows the time on a 115200 baud line. */
+/* Measures how long writes of different lengths block. The Python test compares them with the times on a
+ * 115200 baud line. */
 static void case_blocking(void)
 {
     int64_t polling_short = time_of(print_line_of, 100);

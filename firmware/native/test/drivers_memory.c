@@ -153,7 +153,7 @@ static void case_first_failure(void)
     CHECK_EQUAL(memory_manager_first_failure(), 0);
 }
 
-/* An extension that was started too early is refused, and can be started once the manager is. */
+/* An extension refuses to start before the manager is initialised, and can start afterwards. */
 static void case_early_start(void)
 {
     CHECK_EQUAL(memory_priority_start(), ESP_ERR_INVALID_STATE);

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 HELP_MISSING = (
-    "the Python package esp-idf-kconfig is missing: install it into the Python that builds ({python}), "
+    "the Python package esp-idf-kconfig is missing: install it for the Python that runs the build ({python}), "
     "e.g. `{python} -m pip install esp-idf-kconfig`"
 )
 
@@ -22,10 +22,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kconfig", type=Path, required=True, help="root Kconfig")
     parser.add_argument(
-        "--source", type=Path, action="append", default=[], help="a component's Kconfig (repeat)"
+        "--source", type=Path, action="append", default=[], help="a component's Kconfig (can be repeated)"
     )
     parser.add_argument(
-        "--defaults", type=Path, action="append", default=[], help="sdkconfig.defaults file (repeat)"
+        "--defaults", type=Path, action="append", default=[], help="sdkconfig.defaults file (can be repeated)"
     )
     parser.add_argument(
         "--out", type=Path, required=True, help="directory for sdkconfig.h and sdkconfig.json"
@@ -66,7 +66,7 @@ def main() -> int:
 
 
 def assigned(path: Path) -> list[str]:
-    """Names, without CONFIG_, that a defaults file sets."""
+    """Returns the option names, without CONFIG_, that a defaults file sets."""
     names = []
     for number, raw in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         line = raw.strip()
@@ -80,7 +80,7 @@ def assigned(path: Path) -> list[str]:
 
 
 def value_of(symbol: object) -> bool | int | str | None:
-    """A symbol's value for JSON; None if it has no value because its dependencies are off."""
+    """Returns a symbol's value for JSON; None if it has no value because its dependencies are off."""
     from esp_kconfiglib.core import BOOL, HEX, INT, STRING  # type: ignore[import-untyped]
 
     kind, text = symbol.orig_type, symbol.str_value  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""Compilers that are not the ESP32's toolchain, with flags that make them check C code like it."""
+"""Compilers that are not the ESP32's toolchain, with flags that make them check C code as it does."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ TYPES = (
     "-D__UINT32_TYPE__=long unsigned int",
 )
 
-# Diagnostic to ignore: clang does not know the Xtensa registers in the inline assembly of ESP-IDF's headers.
+# Diagnostic to ignore: clang rejects the Xtensa registers in the inline assembly of ESP-IDF's headers.
 FOREIGN_ASSEMBLY = re.compile(r"invalid (input|output) constraint '[^']*' in asm")
 
 DIAGNOSTIC = re.compile(
@@ -64,7 +64,7 @@ class Compiler:
     no_output: tuple[str, ...] = ()
 
     def check(self, source: Path, includes: Iterable[Path], system: Iterable[Path]) -> list[Diagnostic]:
-        """Diagnostics for one source.
+        """Compiles one source and returns the diagnostics.
 
         Args:
             source: file to compile.
@@ -82,7 +82,7 @@ class Compiler:
         return found
 
     def assembly(self, source: Path, includes: Iterable[Path], system: Iterable[Path]) -> str:
-        """Assembly of one source, with a separate section per object; empty if it cannot be compiled."""
+        """Returns the assembly of one source, with a separate section per object; empty if it cannot be compiled."""
         done = self._run(source, includes, system, "-o", "-", "-fdata-sections", "-w")
         return "" if done.returncode else done.stdout
 
@@ -96,7 +96,7 @@ class Compiler:
 
 
 def gcc() -> Compiler | None:
-    """Debian's GCC for the ESP8266's Xtensa core: same front end and builtins, but no assembler for the ESP32."""
+    """Returns Debian's GCC for the ESP8266's Xtensa core: the same front end, but no assembler for the ESP32."""
     name = "xtensa-lx106-elf-gcc"
     if shutil.which(name) is None:
         return None
@@ -130,12 +130,12 @@ def clang() -> Compiler | None:
 
 
 def available() -> list[Compiler]:
-    """The compilers installed on this machine. Each finds problems that the other does not."""
+    """Returns the compilers installed on this machine. Each finds problems that the other does not."""
     return [compiler for compiler in (gcc(), clang()) if compiler]
 
 
 def newlib_headers(found: Path, work: Path) -> list[Path]:
-    """Directories of the C library's headers: `found`, and an overlay of one header.
+    """Returns the directories of the C library's headers: `found`, and an overlay of one header.
 
     The overlay removes a const that ESP-IDF's own newlib does not have.
     """

@@ -1,4 +1,4 @@
-"""The components of an ESP-IDF project and their include paths, derived like ESP-IDF's build system does."""
+"""The components of an ESP-IDF project and their include paths, derived as ESP-IDF's build system does."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class ComponentError(Exception):
 def read(
     idf: Path, directories: Iterable[Path], roots: Iterable[Path], config: Mapping[str, object], work: Path
 ) -> dict[str, Component]:
-    """The components of one configuration: those in `roots`, and everything that they require, directly or indirectly.
+    """Reads the components of one configuration: those in `roots`, and all that they require, directly or indirectly.
 
     Args:
         idf: checkout of ESP-IDF.
@@ -111,7 +111,7 @@ def run_cmake(
 
 
 def manifest(directory: Path, *, public: bool) -> tuple[str, ...]:
-    """Components in idf_component.yml; the component manager adds their names to (PRIV_)REQUIRES."""
+    """Returns the components in idf_component.yml; the component manager adds their names to (PRIV_)REQUIRES."""
     path = directory / "idf_component.yml"
     if not path.is_file():
         return ()
@@ -128,7 +128,7 @@ def manifest(directory: Path, *, public: bool) -> tuple[str, ...]:
 
 
 def absent(own: Iterable[Path], directories: Iterable[Path]) -> list[str]:
-    """Registry components in this project's manifests whose sources are missing."""
+    """Returns the registry components in this project's manifests whose sources are missing."""
     there = {path.name.rpartition("__")[2] for path in directories}
     wanted = {name for path in own for public in (True, False) for name in manifest(path, public=public)}
     return sorted(wanted - there)
@@ -150,7 +150,7 @@ def setting(name: str, value: object) -> str:
 
 
 def public_includes(components: Mapping[str, Component], names: Iterable[str]) -> list[Path]:
-    """Include directories that these components provide: their own, and those of their public requirements."""
+    """Returns the include directories of these components: their own, and those of their public requirements."""
     seen: dict[str, None] = {}
     todo = list(names)
     while todo:
@@ -163,13 +163,13 @@ def public_includes(components: Mapping[str, Component], names: Iterable[str]) -
 
 
 def includes_of(components: Mapping[str, Component], component: Component) -> list[Path]:
-    """Include path of a component's own sources."""
+    """Returns the include path of a component's own sources."""
     own = [*component.include_dirs, *component.private_include_dirs]
     return own + public_includes(components, [*component.needs, *COMMON])
 
 
 def owners(directories: Iterable[Path], header: str) -> list[str]:
-    """Names of the components that have this header in an include directory."""
+    """Returns the names of the components that have this header in an include directory."""
     return sorted(
         directory.name
         for directory in directories

@@ -37,7 +37,7 @@ class Resolved:
 
 
 def resolve(idf: Path, components: Iterable[Path], defaults: Iterable[Path], work: Path) -> Resolved:
-    """The configuration that idf.py would generate, without a toolchain."""
+    """Evaluates the configuration that idf.py would generate, without a toolchain."""
     from esp_kconfiglib import Kconfig  # type: ignore[import-untyped]
 
     work.mkdir(parents=True, exist_ok=True)
@@ -100,7 +100,7 @@ def resolve(idf: Path, components: Iterable[Path], defaults: Iterable[Path], wor
 
 
 def idf_version(idf: Path) -> str:
-    """ESP-IDF's version, such as "5.4.2"."""
+    """Reads ESP-IDF's version, such as "5.4.2"."""
     text = (idf / "tools" / "cmake" / "version.cmake").read_text(encoding="utf-8")
     return ".".join(re.findall(r"IDF_VERSION_(?:MAJOR|MINOR|PATCH) (\d+)", text)[:3])
 
@@ -124,7 +124,7 @@ def read_defaults(path: Path) -> list[Assignment]:
 
 
 def renames(files: Iterable[Path]) -> dict[str, str]:
-    """Old option name → new one."""
+    """Reads the renamed options: old name → new name."""
     found = {}
     for path in files:
         if path.is_file():

@@ -1,4 +1,4 @@
-"""Static memory that a source takes on the chip, in bytes, read from the assembly of a 32-bit compiler."""
+"""Static memory that a source uses on the chip, in bytes, read from the assembly of a 32-bit compiler."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Code and constants are not counted, because the compiler is for another core.
 
 
 def of(assembly: str) -> Counter[str]:
-    """Memory → bytes, without the padding that the linker adds between objects."""
+    """Counts the bytes in each memory, without the padding that the linker adds between objects."""
     found: Counter[str] = Counter()
     section = ""
     for line in assembly.splitlines():

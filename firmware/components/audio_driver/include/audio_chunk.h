@@ -15,15 +15,17 @@ extern "C" {
 #endif
 
 #define AUDIO_CHUNK_SIZE 4096u /*!< bytes */
-#define AUDIO_CHUNKS 3u        /*!< capture takes one, playback two */
+#define AUDIO_CHUNKS 3u        /*!< one for capture, two for playback */
 
-/** @brief Allocates the pool, if it does not exist yet. @return ESP_OK; ESP_ERR_NO_MEM: not enough PSRAM */
+/** @brief Creates the pool, if it does not exist yet. @return ESP_OK; ESP_ERR_NO_MEM: not enough PSRAM, or
+ * CONFIG_HOTPIN_MEM_POOLS_MAX pools exist */
 esp_err_t audio_chunk_prepare(void);
 
-/** @brief Takes a chunk. Allocates the pool if that failed before. @return NULL: no PSRAM */
+/** @brief Allocates a chunk; first creates the pool if it does not exist yet. @return NULL: not enough PSRAM
+ */
 void *audio_chunk_take(void);
 
-/** @brief Gives a chunk back; NULL is allowed. */
+/** @brief Frees a chunk; NULL is allowed. */
 void audio_chunk_give(void *chunk);
 
 #ifdef __cplusplus

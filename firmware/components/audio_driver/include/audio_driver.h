@@ -24,8 +24,8 @@ extern "C" {
 #define AUDIO_PLAYBACK_CHANNELS 2u
 #define AUDIO_CAPTURE_CHANNELS 1u
 
-/** Time from the return of audio_driver_write() until its last frame has been played: four DMA buffers of
- * 1,020 frames.
+/** Longest time from the return of audio_driver_write() until its last frame has been played: four DMA
+ * buffers of 1,020 frames last 255 ms.
  */
 #define AUDIO_PLAYBACK_LATENCY_MS 256u
 
@@ -62,13 +62,13 @@ bool audio_driver_is_initialized(void);
  *
  * @param data frames of 2 samples, left first, in memory of any kind
  * @param len bytes, whole frames
- * @param written bytes taken; may be NULL
+ * @param written number of bytes written; may be NULL
  * @param timeout_ms longest wait for each DMA buffer that must become free, ms
  * @return
  *      - ESP_OK
  *      - ESP_ERR_INVALID_ARG: data is NULL, len is 0 or not a whole number of frames
  *      - ESP_ERR_INVALID_STATE: not initialised
- *      - ESP_ERR_TIMEOUT: no DMA buffer became free; *written is the number of bytes taken before that
+ *      - ESP_ERR_TIMEOUT: no DMA buffer became free; *written is the number of bytes written before that
  */
 esp_err_t audio_driver_write(const void *data, size_t len, size_t *written, uint32_t timeout_ms);
 

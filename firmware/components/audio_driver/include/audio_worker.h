@@ -57,7 +57,7 @@ bool audio_worker_is_done(const audio_worker_t *worker);
  * @return
  *      - ESP_OK
  *      - ESP_ERR_INVALID_STATE: no task exists, or the caller is the task itself
- *      - ESP_ERR_TIMEOUT: the task is still running; it remains asked to end
+ *      - ESP_ERR_TIMEOUT: the task is still running; the request to end stays set
  */
 esp_err_t audio_worker_join(audio_worker_t *worker, uint32_t timeout_ms);
 

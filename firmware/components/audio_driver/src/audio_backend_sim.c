@@ -1,9 +1,9 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * Simulated audio hardware for QEMU, where I2S transfers no samples. It allocates the same blocks as
- * ESP-IDF's driver (as recorded), in the same order and for the same time. Playback consumes samples at the
- * sample rate, and the microphone delivers a tone.
+ * Simulated audio hardware for QEMU, where I2S transfers no samples. It allocates the blocks that were
+ * recorded from ESP-IDF's driver, in the same order, and frees them when the driver would. Playback consumes
+ * samples at the sample rate, and the microphone delivers a tone.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -47,7 +47,7 @@ static const block_t BLOCKS[] = {
 
 static void *s_blocks[BLOCK_COUNT];
 static int64_t s_start_us;
-static int64_t s_played;   /* frames taken since start */
+static int64_t s_played;   /* frames accepted since start */
 static int64_t s_captured; /* samples delivered since start */
 
 static void free_blocks(void)

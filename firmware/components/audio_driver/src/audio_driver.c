@@ -43,9 +43,9 @@ static esp_err_t settle(void)
     int16_t samples[128] = {0};
     size_t moved;
     ESP_RETURN_ON_ERROR(audio_backend_write(samples, sizeof(samples), &moved, FIRST_SAMPLES_TIMEOUT_MS), TAG,
-                        "playback does not take samples");
+                        "playback accepts no samples");
     ESP_RETURN_ON_ERROR(audio_backend_read(samples, sizeof(samples), &moved, FIRST_SAMPLES_TIMEOUT_MS), TAG,
-                        "capture gives no samples");
+                        "capture delivers no samples");
     TickType_t start = xTaskGetTickCount();
     while (xTaskGetTickCount() - start < pdMS_TO_TICKS(CONFIG_HOTPIN_AUDIO_SETTLE_MS)) {
         ESP_RETURN_ON_ERROR(audio_backend_read(samples, sizeof(samples), &moved, FIRST_SAMPLES_TIMEOUT_MS),

@@ -11,8 +11,8 @@
 
 #include "esp_err.h"
 
-/* esp32-camera in JPEG mode on the ESP32 allocates one DMA buffer of eight halves of 4,096 bytes, and width *
- * height / 5 bytes for a frame. */
+/* esp32-camera in JPEG mode on the ESP32 allocates one DMA buffer of eight "half buffers" of 4,096 bytes
+ * each, and width * height / 5 bytes for a frame. */
 #define CAMERA_DMA_BUFFER_BYTES 32768u
 #define CAMERA_WIDTH 640u
 #define CAMERA_HEIGHT 480u
@@ -33,6 +33,6 @@ esp_err_t camera_backend_power_down(void);
 /** Allocates all memory and starts the driver. After an error, no resource stays allocated. */
 esp_err_t camera_backend_open(void);
 void camera_backend_close(void);
-/** Gets a frame, which must be given back. ESP_ERR_TIMEOUT: no frame arrived. */
+/** Gets a frame, which must be returned with camera_backend_give(). ESP_ERR_TIMEOUT: no frame arrived. */
 esp_err_t camera_backend_take(camera_backend_frame_t *frame);
 void camera_backend_give(camera_backend_frame_t *frame);

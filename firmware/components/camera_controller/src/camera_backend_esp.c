@@ -51,7 +51,7 @@ static const camera_config_t CONFIG = {
 esp_err_t camera_backend_power_up(void)
 {
     /* Without this pulse a sensor that was already used fails with "Detected camera not supported" (seen on
-     * boards; 100 ms high and 100 ms low fixed 6 of 6). */
+     * boards; 100 ms high and 100 ms low fixed it in 6 of 6 attempts). */
     const gpio_config_t line = {
         .pin_bit_mask = 1ULL << PIN_PWDN,
         .mode = GPIO_MODE_OUTPUT,
@@ -76,7 +76,7 @@ esp_err_t camera_backend_open(void)
 {
     esp_err_t err = esp_camera_init(&CONFIG);
     if (err != ESP_OK) {
-        /* The driver returns ESP_FAIL for a failed allocation; it has freed its memory. */
+        /* The driver returns ESP_FAIL for a failed allocation, after it has freed its memory. */
         return err == ESP_FAIL ? ESP_ERR_NO_MEM : err;
     }
     /* The driver does not check whether its task was created. */

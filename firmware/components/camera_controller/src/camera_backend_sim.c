@@ -21,7 +21,8 @@ static const char *TAG = "CAMERA_SIM";
 
 #define FRAME_INTERVAL_MS 66
 #define OBJECT_CAPS (MALLOC_CAP_INTERNAL | MALLOC_CAP_8BIT)
-/* As esp32-camera requests the DMA buffer. With 8BIT, ESP-IDF 5.5 would choose another heap. */
+/* Capabilities that esp32-camera requests for its DMA buffer. With 8BIT, ESP-IDF 5.5 would choose another
+ * heap. */
 #define BUFFER_CAPS MALLOC_CAP_DMA
 
 typedef struct {

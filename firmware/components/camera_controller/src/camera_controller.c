@@ -80,7 +80,7 @@ bool camera_controller_is_initialized(void)
 
 /**
  * Gets a frame that begins after `since_us`. The driver refills a returned buffer at once and keeps the
- * frame, so the first frame may have been taken when the previous one was returned.
+ * frame, so the first frame that it delivers may be as old as the previous call.
  */
 static esp_err_t take_fresh(int64_t since_us, camera_backend_frame_t *frame)
 {

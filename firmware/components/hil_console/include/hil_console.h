@@ -1,8 +1,8 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * The test console on the log's UART: commands that read the board's state, load it, and make it fail on
- * purpose (firmware/README.md lists them). Compiled only with CONFIG_HOTPIN_HIL_CONSOLE.
+ * The test console on the log's UART: commands that read the board's state, put it under load, and make it
+ * fail on purpose (firmware/README.md lists them). Compiled only with CONFIG_HOTPIN_HIL_CONSOLE.
  */
 #pragma once
 

@@ -4,7 +4,7 @@
  * Adaptive thresholds: warning thresholds learned from the normal memory use of each application state.
  *
  * While a state (memory_manager_set_state()) is steady, its learned warning thresholds replace those of the
- * manager that are lower. So the manager raises its ordinary warnings when a state takes more memory than
+ * manager that are lower. So the manager raises its ordinary warnings when a state uses more memory than
  * usual, even if free memory is still above the fixed thresholds. Critical thresholds do not change.
  *
  * Learned thresholds survive a reset, but not a loss of power or a firmware update.
@@ -35,7 +35,7 @@ typedef struct {
 
 /**
  * Starts to learn, unless CONFIG_HOTPIN_MEM_ADAPT_AT_START is off. Call it after memory_manager_init().
- * ESP_ERR_INVALID_STATE: called before it, or twice.
+ * ESP_ERR_INVALID_STATE: the memory manager is not initialised, or already started.
  */
 esp_err_t memory_adapt_start(void);
 
@@ -46,8 +46,8 @@ bool memory_adapt_is_enabled(void);
 /** Forgets all learned values, at the next sample. */
 void memory_adapt_reset(void);
 
-/** *count is the number of states written to out. ESP_ERR_INVALID_STATE: not started; ESP_ERR_INVALID_ARG: a
- * NULL pointer. */
+/** Copies the learned values of all states; *count is the number written to out. ESP_ERR_INVALID_STATE: not
+ * started; ESP_ERR_INVALID_ARG: count is NULL, or out is NULL although max is not 0. */
 esp_err_t memory_adapt_get(memory_adapted_t *out, size_t max, size_t *count);
 
 size_t memory_adapt_static_size(void); //!< Bytes of internal memory

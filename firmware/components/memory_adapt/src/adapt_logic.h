@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * The learned values, stored with a checksum that is verified after a reset. Pure.
+ * The learned values, stored with a checksum that is verified after a reset. Pure: no IDF header.
  */
 #pragma once
 
@@ -27,8 +27,8 @@ typedef struct {
     uint16_t crc;
 } adapt_store_t;
 
-/** Keeps the store if it is intact and belongs to this firmware; otherwise clears it. @return true if it was
- * kept */
+/** Keeps the store if it is intact and was written by this firmware; otherwise clears it. @return true if it
+ * was kept */
 bool adapt_open(adapt_store_t *store, const uint8_t firmware[ADAPT_FIRMWARE_SIZE]);
 void adapt_clear(adapt_store_t *store, const uint8_t firmware[ADAPT_FIRMWARE_SIZE]);
 
@@ -37,9 +37,9 @@ void adapt_learn(adapt_store_t *store, const char *state, const memory_stats_t *
 
 /**
  * Raises the warning thresholds to those learned for this state, if `enough` windows were learned. A
- * threshold is not raised while free memory is at least half a margin above it, so that a warning can end:
- * the manager's hysteresis, a tenth of the threshold, may be more than is ever free above the threshold in
- * this state.
+ * threshold is not raised while free memory is at least half a margin above it, so that a warning can end: in
+ * this state, free memory may never exceed the threshold by as much as the manager's hysteresis, a tenth of
+ * the threshold.
  */
 void adapt_apply(const adapt_store_t *store, const char *state, const memory_stats_t *stats, uint32_t enough,
                  memory_thresholds_t *thresholds);

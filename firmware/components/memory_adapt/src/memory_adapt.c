@@ -2,7 +2,7 @@
  * SPDX-License-Identifier: Apache-2.0
  *
  * Only the monitor task changes the store while the task runs. If a reader reads it at the same time, each
- * number is valid, but some may belong to the previous window.
+ * number is valid, but some may be from the previous window.
  */
 #include "memory_adapt.h"
 

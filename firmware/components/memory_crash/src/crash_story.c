@@ -7,7 +7,7 @@
 #include <string.h>
 #include "esp_attr.h"
 
-/* Keeps the compiler from moving a write over this point. */
+/* Keeps the compiler from moving a write across this point. */
 #define BARRIER() atomic_signal_fence(memory_order_seq_cst)
 
 IRAM_ATTR void crash_copy(char *out, size_t size, const char *text)

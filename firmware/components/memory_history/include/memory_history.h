@@ -4,8 +4,9 @@
  * Memory history: rows of statistics in NVS, which survive a loss of power.
  *
  * A row covers the periodic samples since the last row. A task of this component writes a row every
- * CONFIG_HOTPIN_MEM_HISTORY_MINUTES and at critical warnings, at most 8 of them in that time. Rows in flash
- * are always complete: a loss of power during a write leaves the history unchanged.
+ * CONFIG_HOTPIN_MEM_HISTORY_MINUTES and, at most CONFIG_HOTPIN_MEM_HISTORY_CRITICAL_ROWS times in between, at
+ * a critical warning. Rows in flash are always complete: after a loss of power during a write, the history is
+ * intact, with or without the new row.
  *
  * Unless stated otherwise, functions may be called from any task, but not from an interrupt.
  */
@@ -78,7 +79,7 @@ esp_err_t memory_history_start(void);
 
 /**
  * Reads rows with a sequence below `before` (0: all), newest first. One call may return only some of
- * them: call it again with the last row's sequence as `before` until *count is 0. Takes about 400 bytes of
+ * them: call it again with the last row's sequence as `before` until *count is 0. Uses about 400 bytes of
  * stack.
  *
  * @return ESP_OK; ESP_ERR_INVALID_STATE: not started; ESP_ERR_INVALID_ARG: a NULL pointer or max is 0
@@ -97,13 +98,14 @@ esp_err_t memory_history_set_interval(uint32_t seconds);
  * @return
  *      - ESP_OK
  *      - ESP_ERR_INVALID_STATE: not started
- *      - ESP_ERR_TIMEOUT: an earlier row, or then this one, was not written within 2 s
+ *      - ESP_ERR_TIMEOUT: an earlier row, or this row after it, was not written within 2 s
  *      - other errors from NVS
  */
 esp_err_t memory_history_write(void);
 /** Removes all rows. ESP_ERR_INVALID_STATE: not started; ESP_ERR_TIMEOUT: not done within 2 s; other errors
  * from NVS. */
 esp_err_t memory_history_erase(void);
+/** ESP_ERR_INVALID_STATE: not started; ESP_ERR_INVALID_ARG: out is NULL. */
 esp_err_t memory_history_get_info(memory_history_info_t *out);
 
 #ifdef __cplusplus

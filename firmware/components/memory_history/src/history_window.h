@@ -33,6 +33,6 @@ void history_window_take(history_window_t *window, uint32_t now_ms, uint32_t int
                          memory_history_reason_t reason, const history_counts_t *counts,
                          memory_history_row_t *out);
 
-/** True if the warning belongs to a critical level. `fragmentation_critical`: its threshold, which is
+/** True if the warning is about a critical level. `fragmentation_critical`: its threshold, which is
  * needed because both levels of fragmentation have the same type of warning. */
 bool history_is_critical(const memory_warning_t *warning, uint32_t fragmentation_critical);

@@ -43,7 +43,7 @@ enum { NONE, MAKING, READY };
 static struct {
     TaskHandle_t task;
     history_window_t window;      /* monitor task only */
-    memory_history_row_t pending; /* MAKING: owned by the task that set that; READY: by history_task */
+    memory_history_row_t pending; /* owner: MAKING: the task that set MAKING; READY: history_task */
     history_group_t group;        /* group of the newest row; history_task only */
     nvs_handle_t nvs;             /* open while nvs_is_open; history_task only */
     bool nvs_is_open;

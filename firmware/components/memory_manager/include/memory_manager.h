@@ -333,8 +333,8 @@ esp_err_t memory_manager_get_events(uint32_t since, memory_event_t *out, size_t 
 
 /** Watches the calling task's allocations until memory_manager_first_failure(). One task at a time. */
 void memory_manager_watch_failures(void);
-/** Ends the watch. Further calls return the same. @return size of the first allocation that failed during the
- * watch; 0: none
+/** Ends the watch. Another call returns the same, until the next watch. @return size of the first allocation
+ * that failed during the watch; 0: none
  */
 uint32_t memory_manager_first_failure(void);
 

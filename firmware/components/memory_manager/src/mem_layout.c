@@ -46,7 +46,7 @@ uint32_t mem_place_fit(uint32_t block_size, unsigned sl_log2)
     return block_size & ~(class_step(block_size, sl_log2) - 1);
 }
 
-/* Bytes that a request takes out of a free block. */
+/* Bytes of a free block that a request uses. */
 static uint32_t taken(uint32_t request, unsigned sl_log2)
 {
     uint32_t size = max_u32((request + 3) & ~3U, BLOCK_SIZE_MIN);
@@ -117,7 +117,7 @@ static void enter_nested_heaps(mem_place_t *place)
     }
 }
 
-/* True if the allocator takes block a before block b. */
+/* True if the allocator prefers block a to block b. */
 static bool before(const mem_place_t *place, int a, int b)
 {
     uint8_t heap_a = place->block[a].heap;

@@ -50,14 +50,14 @@ typedef struct {
     } heap[MEM_PLACE_HEAPS]; //!< In the order of the walk
     uint8_t count;
     uint8_t heaps;       //!< Number of heaps added, which may exceed MEM_PLACE_HEAPS
-    uint8_t nested_pass; //!< The allocator's pass that takes a heap inside a block of another heap
+    uint8_t nested_pass; //!< The allocator's pass that uses a heap inside a block of another heap
 } mem_place_t;
 
 /**
  * Adds a heap, even if it has no free block. The heaps must be added in the order of heap_caps_walk().
  *
- * @param pass  Pass of the allocator over all heaps, from 0, in which it takes this heap for the request.
- *              Ignored for a heap inside another one, see nested_pass
+ * @param pass  Number, from 0, of the allocator's pass over all heaps in which it uses this heap for the
+ *              request. Ignored for a heap inside another one, see nested_pass
  */
 void mem_place_heap(mem_place_t *place, uintptr_t start, uintptr_t end, uint8_t pass);
 
@@ -65,10 +65,10 @@ void mem_place_heap(mem_place_t *place, uintptr_t start, uintptr_t end, uint8_t 
 void mem_place_add(mem_place_t *place, size_t free_block);
 
 /**
- * Places the blocks in order, as the allocator would: in the first heap with room of the earliest pass, in a
- * free block of the smallest size class that fits. Consumes `place`. If several free blocks are in that
- * class, the allocator's choice depends on the order in which they were freed. This function takes the
- * smallest; the others differ from it by less than a class step.
+ * Places the blocks in order, as the allocator would: it uses the first heap with room in the earliest pass,
+ * and in that heap a free block of the smallest size class that fits. Consumes `place`. If several free
+ * blocks are in that class, the allocator's choice depends on the order in which they were freed. This
+ * function takes the smallest; the others differ from it by less than a class step.
  */
 void mem_place_run(mem_place_t *place, const size_t sizes[], size_t count, memory_placement_t *out);
 

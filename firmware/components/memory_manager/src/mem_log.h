@@ -4,8 +4,8 @@
  * The log path: snapshots are queued in the RTC ring until they are written, first as a record, then as a
  * box.
  *
- * A task that logs only adds a snapshot to the ring. One writer at a time, which holds the stdout lock,
- * removes snapshots.
+ * A task that logs only adds a snapshot to the ring. Only a task that holds the stdout lock writes snapshots
+ * and removes them from the queue.
  */
 #pragma once
 

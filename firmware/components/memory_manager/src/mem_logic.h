@@ -44,7 +44,8 @@ typedef struct {
 size_t mem_levels_update(mem_levels_t *levels, const memory_thresholds_t *thresholds,
                          const memory_stats_t *stats, mem_change_t out[MEM_CHANGES_MAX]);
 
-/** Whether any warning level and any critical level is active, with hysteresis. */
+/** Sets *low if any warning level is active, and *critical if any critical level is active (with hysteresis).
+ */
 void mem_levels_standing(const mem_levels_t *levels, bool *low, bool *critical);
 
 memory_baseline_t mem_baseline(const memory_stats_t *stats);

@@ -2,7 +2,7 @@
  * SPDX-License-Identifier: Apache-2.0
  *
  * Automatic optimisation: when memory is critically fragmented, runs the reclaimers, and then lets the
- * application restart the drivers of its present mode, so that their blocks move together.
+ * application restart the drivers of its current mode, so that their blocks move together.
  */
 #pragma once
 

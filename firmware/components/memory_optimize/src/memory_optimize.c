@@ -83,8 +83,7 @@ static void report(const finding_t *before, const finding_t *after, int32_t recl
         ESP_LOGW(TAG, "The drivers' restart failed: %s", esp_err_to_name(err));
     }
     if (gave_up) {
-        ESP_LOGW(TAG,
-                 "Fragmentation %" PRIu32 " %% -> %" PRIu32 " %%: no further attempt until the cause ends",
+        ESP_LOGW(TAG, "Fragmentation %" PRIu32 " %% -> %" PRIu32 " %%: no other attempt until the cause ends",
                  before->fragmentation, after->fragmentation);
     } else {
         ESP_LOGI(TAG, "Fragmentation %" PRIu32 " %% -> %" PRIu32 " %%", before->fragmentation,

@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * When an attempt is due. Pure.
+ * Decides when an attempt is due. Pure: no IDF header.
  */
 #pragma once
 

@@ -1,8 +1,8 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * Pools: blocks of one size from a single allocation. Taking and giving back a block takes constant time and
- * does not fragment the heap.
+ * Pools: blocks of one size from a single allocation. Allocating and freeing a block take constant time and
+ * do not fragment the heap.
  *
  * memory_pool_alloc() and memory_pool_free() may be called by tasks and interrupts, on both cores, and if the
  * pool is in internal memory, even while the flash cache is off. All other functions: tasks only.
@@ -18,7 +18,7 @@
 extern "C" {
 #endif
 
-#define MEMORY_POOL_BLOCKS_MAX 65533u //!< Blocks of one pool
+#define MEMORY_POOL_BLOCKS_MAX 65533u //!< Maximum number of blocks in one pool
 
 typedef struct memory_pool memory_pool_t;
 
@@ -39,7 +39,8 @@ typedef struct {
 /**
  * Creates a pool of `count` blocks of at least `block` bytes, aligned to 4 bytes. The name must stay valid.
  *
- * @return NULL: out of memory, CONFIG_HOTPIN_MEM_POOLS_MAX pools exist, or an argument is 0 or too large
+ * @return NULL: out of memory, CONFIG_HOTPIN_MEM_POOLS_MAX pools exist, name is NULL, or block or count is 0
+ * or too large
  */
 memory_pool_t *memory_pool_create(const char *name, size_t block, size_t count, uint32_t caps);
 
@@ -47,16 +48,16 @@ memory_pool_t *memory_pool_create(const char *name, size_t block, size_t count, 
  * pool. */
 esp_err_t memory_pool_delete(memory_pool_t *pool);
 
-/** Sets whether memory_pool_alloc() takes a block from the heap, with the pool's capabilities, when the pool
- * is empty. By default it returns NULL then, as it always does in an interrupt. */
+/** Sets whether memory_pool_alloc() allocates a block from the heap, with the pool's capabilities, when the
+ * pool is empty. By default, and always in an interrupt, it returns NULL instead. */
 void memory_pool_set_fallback(memory_pool_t *pool, bool heap);
 
-/** Takes a block; its content is undefined. @return NULL: the pool is empty, and the fallback is off, the
- * heap has no memory, or the caller is an interrupt */
+/** Allocates a block; its content is undefined. @return NULL: the pool is empty, and no heap block replaces
+ * it, because the fallback is off, the heap is out of memory, or the caller is an interrupt */
 void *memory_pool_alloc(memory_pool_t *pool);
 
 /**
- * Gives a block back. A wrong call changes nothing, and is counted.
+ * Frees a block. A wrong call changes nothing, and is counted.
  *
  * @return
  *      - ESP_OK
@@ -72,7 +73,7 @@ esp_err_t memory_pool_get_stats(const memory_pool_t *pool, memory_pool_stats_t *
 /** @return the pool with this number, from 0 to CONFIG_HOTPIN_MEM_POOLS_MAX - 1; NULL if there is none */
 memory_pool_t *memory_pool_at(size_t number);
 
-/** Bytes of internal memory that this component uses in addition to the pools. */
+/** Bytes of internal memory that this component uses in addition to the pools' allocations. */
 size_t memory_pool_static_size(void);
 
 #ifdef __cplusplus

@@ -20,7 +20,7 @@ typedef struct {
 
 struct memory_pool {
     portMUX_TYPE lock;
-    const char *name; /* NULL: no pool */
+    const char *name; /* NULL: this entry is free */
     void *memory;
     pool_blocks_t blocks;
     uint32_t caps;
@@ -32,7 +32,7 @@ static memory_pool_t s_pools[CONFIG_HOTPIN_MEM_POOLS_MAX];
 static portMUX_TYPE s_lock = portMUX_INITIALIZER_UNLOCKED; /* guards the creation of pools */
 static const char CREATING[] = "";                         /* name of a pool that is being created */
 
-_Static_assert(MEMORY_POOL_BLOCKS_MAX == POOL_COUNT_MAX, "the limit that is documented");
+_Static_assert(MEMORY_POOL_BLOCKS_MAX == POOL_COUNT_MAX, "the documented limit");
 
 size_t memory_pool_static_size(void)
 {

@@ -3,8 +3,8 @@
  *
  * The blocks of a pool, and the list of free blocks. Pure: no IDF header but esp_attr.h. Not thread-safe.
  *
- * The list is in front of the blocks, not in them, so that a write to a block that was given back does not
- * damage it. The entry of a block in use has a special value, so that a second free is detected.
+ * The list is in front of the blocks, not in them, so that a write to a freed block does not damage it. The
+ * entry of a block in use has a special value, so that a second free is detected.
  */
 #pragma once
 

@@ -48,8 +48,8 @@ typedef struct {
     uint32_t cpu_us_max;
 } memory_predict_cost_t;
 
-/** Starts to evaluate periodic samples. Call it after memory_manager_init(). ESP_ERR_INVALID_STATE: called
- * before it, or twice. */
+/** Starts to evaluate periodic samples. Call it after memory_manager_init(). ESP_ERR_INVALID_STATE: the
+ * memory manager is not initialised, or already started. */
 esp_err_t memory_predict_start(void);
 
 /**
@@ -66,10 +66,12 @@ esp_err_t memory_manager_register_prediction_callback(memory_prediction_callback
 /** ESP_ERR_NOT_FOUND: not registered. */
 esp_err_t memory_manager_unregister_prediction_callback(memory_prediction_callback_t callback);
 
-/** All falls in the newest windows, including those that are too slow to be announced. *count is the number
- * written to out. */
+/** Copies all falls in the newest windows, including those that are too slow to be announced. *count is the
+ * number written to out. ESP_ERR_INVALID_STATE: not started; ESP_ERR_INVALID_ARG: count is NULL, or out is
+ * NULL although max is not 0. */
 esp_err_t memory_manager_get_predictions(memory_prediction_t *out, size_t max, size_t *count);
 
+/** ESP_ERR_INVALID_STATE: not started; ESP_ERR_INVALID_ARG: out is NULL. */
 esp_err_t memory_predict_get_cost(memory_predict_cost_t *out);
 
 #ifdef __cplusplus

@@ -111,7 +111,7 @@ static void announce_falls(int number, uint32_t at_ms)
     }
 }
 
-/* Number of the state's series; STATES: all series belong to other states. */
+/* Number of the state's series; STATES: all series are used for other states. */
 static int number_of(const char *state)
 {
     int number = 0;

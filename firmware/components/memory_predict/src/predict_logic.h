@@ -1,7 +1,8 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * Steady falls of free memory, found in windows of the same state. Pure; one task at a time.
+ * Steady falls of free memory, found in windows of the same state. Pure: no IDF header. Only one task at a
+ * time may call these functions.
  */
 #pragma once
 

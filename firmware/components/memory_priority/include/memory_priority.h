@@ -47,7 +47,7 @@ esp_err_t memory_priority_start(void);
 /**
  * Registers a task. If memory is critical now, its priority changes at once.
  *
- * A priority that the task inherits from a mutex stays until the task gives the mutex back. The task's name
+ * A priority that the task inherits from a mutex stays until the task releases the mutex. The task's name
  * must be unique.
  *
  * @param normal priority while memory is not critical: the priority that the task was created with
@@ -61,7 +61,7 @@ esp_err_t memory_priority_register(memory_priority_t *entry, void *task, unsigne
 
 /**
  * Restores the task's priority and forgets the task. Call it before the task is deleted. The component
- * notices a task that ended without this call, and skips it.
+ * detects a task that ended without this call, and skips it.
  *
  * @return ESP_OK; ESP_ERR_NOT_FOUND: not registered
  */

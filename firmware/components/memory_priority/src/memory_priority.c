@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * s_mutex guards the list: a task cannot unregister, and then be deleted, while its priority is being set.
+ * The mutex guards the list: a task cannot unregister, and then be deleted, while its priority is being set.
  * vTaskPrioritySet() changes the base priority; FreeRTOS keeps an inherited priority.
  */
 #include "memory_priority.h"

@@ -7,7 +7,7 @@
 
 #include "memory_priority.h"
 
-/** Whether a task may get this priority. count: number of priorities; 0 belongs to the idle task. */
+/** Whether a task may get this priority. count: number of priorities; 0 is reserved for the idle task. */
 bool priority_is_valid(unsigned priority, unsigned count);
 /** False: the entry is already in the list. */
 bool priority_add(memory_priority_t **first, memory_priority_t *entry);

@@ -49,7 +49,7 @@ typedef struct {
 } memory_profile_cost_t;
 
 /**
- * @brief Adds the blocks that the heap allocated for itself, which the profile did not see.
+ * @brief Adds the blocks that the heap allocated for itself, without a call that the profile wraps.
  *
  * Call it first in app_main(), while no other task allocates. Afterwards the sum of all sites and of the
  * loss equals the allocated bytes that heap_caps reports.
@@ -83,7 +83,7 @@ uint32_t memory_profile_marked_ms(void);
  */
 esp_err_t memory_profile_measure(uint32_t pairs, memory_profile_cost_t *cost);
 
-/** @return bytes of internal memory that the tables take; the profile takes no heap */
+/** @return bytes of internal memory that the tables use; the profile uses no heap */
 size_t memory_profile_static_bytes(void);
 
 #ifdef __cplusplus

@@ -38,7 +38,7 @@ typedef struct {
     uint32_t no_slot;                         /*!< allocations without a slot, since boot */
     uint32_t no_row;                          /*!< allocations without a row, since boot */
     uint32_t no_task;                         /*!< allocations by a task without an entry, since boot */
-    uint32_t unknown_frees;                   /*!< frees of blocks that the profile never saw; must be 0 */
+    uint32_t unknown_frees;                   /*!< frees of blocks that were never counted; must be 0 */
 } memory_profile_loss_t;
 
 #ifdef __cplusplus

@@ -8,7 +8,7 @@
 
 #include "esp_attr.h"
 
-/* A hash table with linear probing is slow when it is nearly full: so a quarter of the slots stays empty. */
+/* A hash table with linear probing is slow when it is nearly full, so a quarter of the slots stays empty. */
 #define SLOTS_USABLE(slots) ((slots) - (slots) / 4U)
 
 static IRAM_ATTR uint32_t mix(uint32_t value)

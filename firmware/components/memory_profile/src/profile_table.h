@@ -64,10 +64,11 @@ typedef struct {
 } profile_table_t;
 
 /**
- * @brief Adds an allocated block. A block that is already known at this address is removed first.
+ * @brief Adds an allocated block. If the table has an older block at this address, it is removed first.
  *
  * If there is no slot for the block, it only counts in `loss`. If no task is left, it counts for the task
- * "(other)"; if no row is left, for the last row of its memory, which has no frames and belongs to "(other)".
+ * "(other)"; if no row is left, for the last row of its memory type, which has no frames and the task
+ * "(other)".
  *
  * @param frames return addresses, innermost first, 0 after the last
  * @param name name of the task; at most MEMORY_PROFILE_NAME_SIZE - 1 characters count
@@ -76,17 +77,17 @@ void profile_table_add(profile_table_t *table, uint32_t address, uint32_t size,
                        memory_profile_memory_t memory, const uint32_t frames[MEMORY_PROFILE_FRAMES],
                        const char *name);
 
-/** Removes a block. @return the entry; its address is 0 if the block is not known */
+/** Removes a block. @return the entry; its address is 0 if the block is not in the table */
 profile_block_t profile_table_remove(profile_table_t *table, uint32_t address);
 
-/** Puts back the entry that profile_table_remove() returned, because the block is still in use. It is not
+/** Restores the entry that profile_table_remove() returned, because the block is still in use. It is not
  * counted as an allocation. */
 void profile_table_restore(profile_table_t *table, profile_block_t block);
 
-/** Counts the free of a block that is not in the table: it had no slot, or the profile never saw it. */
+/** Counts the free of a block that is not in the table: it had no slot, or was never counted. */
 void profile_table_freed_unknown(profile_table_t *table, uint32_t size, memory_profile_memory_t memory);
 
-/** @return whether a block is known at this address */
+/** @return whether the table has a block at this address */
 bool profile_table_knows(const profile_table_t *table, uint32_t address);
 
 /** Stores the counters of all rows and tasks as the baseline of later comparisons. */

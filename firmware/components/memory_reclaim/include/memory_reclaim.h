@@ -29,7 +29,7 @@ typedef enum {
     MEMORY_RECLAIM_CRITICAL, //!< Free memory fell below the critical threshold
     MEMORY_RECLAIM_FAILURE,  //!< An allocation of a watched kind failed
     MEMORY_RECLAIM_REFUSAL,  //!< A component needs memory: memory_reclaim_for() or _until()
-    MEMORY_RECLAIM_REQUEST,  //!< memory_manager_optimize(); if the monitor task calls it, they run later
+    MEMORY_RECLAIM_REQUEST,  //!< memory_manager_optimize(); reclaimers run later if the monitor task calls it
     MEMORY_RECLAIM_TRIGGERS_,
 } memory_reclaim_trigger_t;
 
@@ -87,8 +87,8 @@ esp_err_t memory_reclaim_unregister(memory_reclaim_t *reclaimer);
  * Runs the reclaimers of this memory, cheapest first, until one block of `size` bytes can be allocated. Call
  * it where an allocation or a check failed; then try again once.
  *
- * @return true if reclaimers ran and such a block can be allocated now. Also false if reclaimers are already
- * running, or if the caller is an interrupt.
+ * @return true if a reclaimer ran and such a block can be allocated now; otherwise false, in particular if
+ * reclaimers are already running, or if the caller is an interrupt
  */
 bool memory_reclaim_for(uint32_t caps, size_t size);
 /** As memory_reclaim_for(), but until `enough(context)` is true. If enough is NULL, runs all reclaimers of
@@ -112,7 +112,8 @@ esp_err_t memory_reclaim_watch(uint32_t caps, size_t size);
 
 /** Copies the last runs, newest first. @return number written to out */
 size_t memory_reclaim_get_log(memory_reclaim_use_t *out, size_t max);
-/** Copies the reclaimers in their order. @return number written to out */
+/** Copies the reclaimers in the order in which they run. @return number written to out; 0 if called by a
+ * reclaimer */
 size_t memory_reclaim_get_all(memory_reclaim_t *out, size_t max);
 
 /** "low", "critical", "failure", "refusal", "request"; "?" if trigger is invalid. */

@@ -109,7 +109,7 @@ static bool begin(void)
 
 /* --- Registration --- */
 
-/* MALLOC_CAP_INTERNAL, MALLOC_CAP_SPIRAM, or both if `caps` does not tell. DMA memory is internal. */
+/* MALLOC_CAP_INTERNAL, MALLOC_CAP_SPIRAM, or both if `caps` includes none of them. DMA memory is internal. */
 static uint32_t memory_of(uint32_t caps)
 {
     uint32_t memory = caps & (MALLOC_CAP_INTERNAL | MALLOC_CAP_SPIRAM);

@@ -14,7 +14,8 @@
 
 static const char *TAG = "NETWORK";
 
-/* Wi-Fi's receive buffers are DMA memory; task stacks and the rest are byte-addressable internal memory. */
+/* Wi-Fi's receive buffers are DMA memory; all other blocks, such as task stacks, are byte-addressable
+ * internal memory. */
 #define DMA_CAPS (MALLOC_CAP_INTERNAL | MALLOC_CAP_DMA | MALLOC_CAP_8BIT)
 #define INTERNAL_CAPS (MALLOC_CAP_INTERNAL | MALLOC_CAP_8BIT)
 #define PSRAM_CAPS (MALLOC_CAP_SPIRAM | MALLOC_CAP_8BIT)

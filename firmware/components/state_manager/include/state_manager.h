@@ -81,9 +81,10 @@ typedef struct {
 typedef void (*state_manager_started_t)(void);
 
 /**
- * Allocates the STT ring, which is never freed, and starts the task in state INIT. Call it after
- * memory_manager_init(). If the ring cannot be allocated, the task starts but refuses voice mode. Also
- * registers a reclaimer that closes a TTS stream that has been played.
+ * Allocates the STT ring and the pool of audio chunks, which are never freed, and starts the task in state
+ * INIT. Call it after memory_manager_init(). If the ring cannot be allocated, the task starts anyway, and
+ * tries again at each request for voice mode. Also registers a reclaimer that closes a TTS stream that has
+ * been played, and starts automatic optimisation, if it is configured.
  *
  * started (NULL: none) is called when the first request is done, the calling task has ended, and its memory
  * is free. After that, start-up no longer changes the heap.
@@ -116,8 +117,8 @@ esp_err_t state_manager_change(system_state_t to, uint32_t wait_ms, state_change
 
 esp_err_t state_manager_get(state_manager_info_t *out);
 
-/** Steps of the last change of state that ran any, with the free memory before and after each. The steps
- * lock, recovery and admission are not included. */
+/** Ledger of the last change of state in which a step ran: its steps, with the free memory before and after
+ * each. The steps lock, recovery and admission do not count, and are not included. */
 esp_err_t state_manager_get_ledger(transition_ledger_t *out);
 
 /**

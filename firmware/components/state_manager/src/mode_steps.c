@@ -55,8 +55,8 @@ static bool stt_runs(void)
     return stats.running;
 }
 
-/* Cannot be undone, because playback has been aborted. The next call by the stream's owner fails, because no
- * stream is open. */
+/* This step cannot be undone, because it aborts playback. The next call by the stream's owner fails, because
+ * no stream is open. */
 static esp_err_t stop_tts(void)
 {
     tts_decoder_info_t info;
@@ -64,7 +64,8 @@ static esp_err_t stop_tts(void)
     return info.state == TTS_DECODER_CLOSED ? ESP_OK : tts_decoder_close();
 }
 
-/* If the sensor's bus is stuck, esp32-camera probes 17 addresses for up to a second each. */
+/* If the sensor's bus is stuck, esp32-camera probes 17 addresses for up to a second each, longer than
+ * the task watchdog allows. */
 static esp_err_t start_camera(void)
 {
     watch_suspend();

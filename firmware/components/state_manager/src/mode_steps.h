@@ -15,7 +15,7 @@ size_t mode_step_list(system_state_t from, system_state_t to, transition_step_t 
 /** True if exactly the drivers of this state are running. */
 bool mode_holds(system_state_t state);
 
-/** Stops all running drivers, even if one cannot be stopped; stops audio only if no task uses it any more.
+/** Stops all running drivers, even if one cannot be stopped; stops audio only if no task still uses it.
  * @return the first error */
 esp_err_t mode_take_down(void);
 

@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * Decides what a request does in the current state. Pure.
+ * Decides what a request does in the current state. Pure: no IDF header.
  */
 #pragma once
 

@@ -300,7 +300,8 @@ static esp_err_t check_admission(system_state_t to)
     return fail_at(STEP_ADMISSION, err);
 }
 
-/** Runs the steps between two known states, or undoes them. If the undo fails, the state is ERROR. */
+/** Runs the steps from one state to another; undoes them if a step fails. If the undo also fails, the state
+ * is ERROR. */
 static esp_err_t run_change(system_state_t from, system_state_t to)
 {
     run_steps(from, to);
@@ -473,7 +474,7 @@ static void settle(const request_t *request, state_change_t outcome)
 /* --- Automatic optimisation --- */
 
 #if CONFIG_HOTPIN_MEM_OPTIMIZE
-/* Call with the drivers locked. Capturing counts as idle if nobody reads the sound. */
+/* Call with the drivers locked. Speech capture counts as idle if no task reads the samples. */
 static bool are_drivers_idle(void)
 {
     tts_decoder_info_t stream;
@@ -508,7 +509,7 @@ static void release_drivers(void)
     unguard();
 }
 
-/* Restarts the drivers of the present mode, so that their blocks move together. */
+/* Restarts the drivers of the current mode, so that their blocks move together. */
 static esp_err_t restart_drivers(void)
 {
     system_state_t mode = present_state();
@@ -577,7 +578,7 @@ static bool is_stream_played(void)
     return info.state == TTS_DECODER_ENDED;
 }
 
-/* A stream that has ended keeps 64 KB of PSRAM and a task until it is closed. */
+/* Until it is closed, a stream that has ended still occupies 64 KB of PSRAM and has a task. */
 static void reclaim_played_stream(void)
 {
     bool is_locked = s_changing == xTaskGetCurrentTaskHandle(); /* the admission check calls this */
@@ -598,8 +599,8 @@ static uint32_t played_stream_bytes(void)
     return is_stream_played() ? TTS_STREAM_BUFFER_SIZE : 0;
 }
 
-/* Does not run when a level is entered: until the stream is closed, its owner can read the result of the
- * playback. */
+/* The reclaimer does not run when a level is entered, because until the stream is closed, its owner can read
+ * the result of the playback. */
 static esp_err_t register_reclaimer(void)
 {
     static memory_reclaim_t s_stream = {

@@ -24,7 +24,7 @@ extern "C" {
 #define STT_TASK_CAPS (MALLOC_CAP_INTERNAL | MALLOC_CAP_8BIT)
 
 typedef struct {
-    bool running;         /*!< the task exists and is not asked to end */
+    bool running;         /*!< the task exists and has not been asked to end */
     uint32_t samples;     /*!< samples captured since start */
     uint32_t dropped;     /*!< samples dropped since start because the ring was full */
     uint32_t read_errors; /*!< calls to audio_driver_read() that failed or timed out */
@@ -56,8 +56,8 @@ esp_err_t stt_pipeline_start(void);
  * @return
  *      - ESP_OK
  *      - ESP_ERR_INVALID_STATE: not running
- *      - ESP_ERR_TIMEOUT: the task did not end within 2 s. It remains asked to end, so capture may stop
- *        at any time: call stop again, then start
+ *      - ESP_ERR_TIMEOUT: the task did not end within 2 s. The request to end stays set, so capture may
+ *        stop at any time: call stop again, then start
  */
 esp_err_t stt_pipeline_stop(void);
 
@@ -72,7 +72,8 @@ bool stt_pipeline_is_started(void);
  */
 esp_err_t stt_pipeline_read(void *data, size_t len, size_t *got);
 
-/** @brief False if the ring is full: nobody has read for 2 s, and sound is dropped. Any task may call it. */
+/** @brief False if the ring is full: no task has read from it for 2 s, and new samples are dropped. Any task
+ * may call it. */
 bool stt_pipeline_is_read(void);
 
 /** @brief Statistics since start; after stop, the statistics of the last run. Any task may call it. */

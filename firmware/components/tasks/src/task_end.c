@@ -14,8 +14,8 @@
 
 #define CORES CONFIG_FREERTOS_NUMBER_OF_CORES
 
-/* In each round an idle task frees the deleted tasks, then calls its hooks. The first call may belong to a
- * round that started before the task was deleted. */
+/* In each round an idle task frees the deleted tasks, then calls its hooks. The first call of a hook may be
+ * in a round that started before the task was deleted. */
 #define ROUNDS 2
 
 static atomic_uint s_rounds[CORES]; /* number of rounds of each core's idle task */

@@ -192,7 +192,7 @@ void telemetry_strn(telemetry_record_t *r, const char *key, const char *value, s
 
 void telemetry_str(telemetry_record_t *r, const char *key, const char *value)
 {
-    telemetry_strn(r, key, value, TELEMETRY_BUFFER_SIZE); /* longer text does not fit anyway */
+    telemetry_strn(r, key, value, TELEMETRY_BUFFER_SIZE); /* longer text never fits */
 }
 
 static void open_bracket(telemetry_record_t *r, const char *key, char bracket)

@@ -39,9 +39,9 @@ typedef struct {
 } tts_decoder_info_t;
 
 typedef struct {
-    esp_err_t result;     /*!< ESP_OK when the last sample was played; otherwise see tts_decoder_play() */
-    uint32_t samples;     /*!< frames that the audio driver took, at 16 kHz; unless result is ESP_OK, the last
-                               AUDIO_PLAYBACK_LATENCY_MS of them may not have been played */
+    esp_err_t result; /*!< ESP_OK when the last sample was played; otherwise see tts_decoder_play() */
+    uint32_t samples; /*!< frames that the audio driver accepted, at 16 kHz; unless result is ESP_OK, the last
+                           AUDIO_PLAYBACK_LATENCY_MS of them may not have been played */
     uint32_t duration_ms; /*!< from the first sample to the end */
 } tts_playback_t;
 
@@ -79,7 +79,7 @@ esp_err_t tts_decoder_write(const void *data, size_t size);
 /**
  * @brief Starts playing the stream, including data written later, and returns at once.
  *
- * Takes two audio chunks (audio_chunk.h) and allocates a task; close frees them. The stream is checked
+ * Allocates two audio chunks (audio_chunk.h) and a task; close frees them. The stream is checked
  * while it is played. The result is passed to done and, until close, returned by tts_decoder_get_playback():
  *      - ESP_OK: all samples were played
  *      - ESP_ERR_INVALID_RESPONSE: the stream is malformed (the log has the details)
@@ -108,7 +108,7 @@ esp_err_t tts_decoder_get_playback(tts_playback_t *out);
  * @return
  *      - ESP_OK
  *      - ESP_ERR_INVALID_STATE: no stream is open, or the caller is the playback task
- *      - ESP_ERR_TIMEOUT: the playback task did not end within 2 s. It remains asked to end, but no
+ *      - ESP_ERR_TIMEOUT: the playback task did not end within 2 s. The request to end stays set, but no
  *        memory was freed: call close again
  */
 esp_err_t tts_decoder_close(void);

@@ -36,7 +36,7 @@ static int16_t *s_scratch;        /* a chunk of the same samples in stereo */
 static tts_playback_t s_playback; /* owned by the task until it has ended */
 static bool s_ended;
 
-/** Reads 1 to len bytes. ESP_ERR_NOT_FINISHED: asked to stop; ESP_ERR_TIMEOUT: no data. */
+/** Reads 1 to len bytes. ESP_ERR_NOT_FINISHED: the playback must stop; ESP_ERR_TIMEOUT: no data. */
 static esp_err_t read_stream(audio_worker_t *worker, uint8_t *data, size_t len, size_t *got)
 {
     TickType_t start = xTaskGetTickCount();

@@ -82,7 +82,7 @@ static wav_error_t samples(wav_parser_t *parser)
         }
         bytes = (uint32_t)(parser->riff_end - parser->offset);
     }
-    if (bytes == 0 || bytes % (2u * parser->channels) != 0) { /* samples have 2 bytes */
+    if (bytes == 0 || bytes % (2u * parser->channels) != 0) { /* a sample is 2 bytes */
         return WAV_NO_SAMPLES;
     }
     parser->data_bytes = bytes;

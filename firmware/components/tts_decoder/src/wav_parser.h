@@ -28,8 +28,8 @@ typedef enum {
 
 typedef enum {
     WAV_HEAD,    /*!< needs more bytes of the header */
-    WAV_SAMPLES, /*!< the next byte belongs to the first sample */
-    WAV_REFUSED, /*!< see error; takes no more bytes */
+    WAV_SAMPLES, /*!< the next byte is the first byte of the first sample */
+    WAV_REFUSED, /*!< see error; no more bytes are parsed */
 } wav_state_t;
 
 typedef struct {

@@ -1,8 +1,8 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * memory_manager alone: a cache grows until the manager warns, gives its memory back, and waits for the
- * recovery. This repeats endlessly.
+ * memory_manager alone: a cache grows until the manager warns; the application then empties it, and waits for
+ * the recovery. This repeats endlessly.
  */
 #include <inttypes.h>
 #include <stddef.h>
@@ -61,7 +61,7 @@ static void empty_cache(size_t count)
 
 void app_main(void)
 {
-    esp_err_t err = nvs_flash_init(); /* telemetry counts the boots in NVS, and starts without it */
+    esp_err_t err = nvs_flash_init(); /* telemetry counts the boots in NVS, but also starts without it */
     if (err != ESP_OK) {
         ESP_LOGW(TAG, "NVS: %s", esp_err_to_name(err));
     }

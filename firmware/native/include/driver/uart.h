@@ -71,7 +71,8 @@ esp_err_t uart_driver_install(uart_port_t uart_num, int rx_buffer_size, int tx_b
 bool uart_is_driver_installed(uart_port_t uart_num);
 esp_err_t uart_wait_tx_done(uart_port_t uart_num, TickType_t ticks_to_wait);
 esp_err_t uart_wait_tx_idle_polling(uart_port_t uart_num);
-/* Blocks until all bytes are taken. Returns their number, or -1 on an error. */
+/* Blocks until all bytes are in the ring or, without a ring, in the FIFO. Returns their number, or -1 on an
+ * error. */
 int uart_write_bytes(uart_port_t uart_num, const void *src, size_t size);
 /* Returns the number of bytes read before the timeout (0: none), or -1 on an error. */
 int uart_read_bytes(uart_port_t uart_num, void *buf, uint32_t length, TickType_t ticks_to_wait);

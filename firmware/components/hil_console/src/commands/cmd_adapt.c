@@ -53,7 +53,7 @@ static esp_err_t mem_adapt(const console_request_t *request, console_reply_t *re
 
 static const console_command_t COMMANDS[] = {
     {"mem.adapt", "[on=1] [off=1] [forget=1]", mem_adapt,
-     "warning thresholds learned from each mode; on=, off=: whether they are learned and applied"},
+     "warning thresholds learned from each mode; on=1, off=1: start or stop learning and applying them"},
 };
 
 const console_group_t CMD_ADAPT = CONSOLE_GROUP(COMMANDS);

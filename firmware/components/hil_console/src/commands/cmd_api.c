@@ -58,7 +58,7 @@ static size_t s_out_count;
 #define BLOCKS_MAX 500 /* 5 s */
 
 static atomic_bool s_go;         /* ends a blocked callback */
-static atomic_bool s_is_blocked; /* a callback waits for it */
+static atomic_bool s_is_blocked; /* a callback is waiting for s_go */
 
 /** Blocks the caller until mem.callbacks go=1, so that a test can see which tasks a blocked callback
  * delays. */
@@ -146,7 +146,7 @@ typedef struct {
 CALLBACK_CALLS(CALL_FUNCTION)
 static const api_case_t FROM_CALLBACK[] = {CALLBACK_CALLS(CALL_ENTRY)};
 
-static const api_case_t *volatile s_first_calls; /* NULL: nothing */
+static const api_case_t *volatile s_first_calls; /* call that the first callback makes; NULL: none */
 static volatile esp_err_t s_called = ESP_ERR_NOT_FINISHED;
 static volatile bool s_is_inside; /* prevents recursion: a call that checks thresholds may call back */
 
@@ -484,7 +484,7 @@ static const console_command_t COMMANDS[] = {
     {"mem.api", "[case=TEXT]", mem_api, "run an edge case of the memory manager's API (none: list them)"},
     {"mem.callbacks", "[add=N] [reset=1] [log=1] [call=TEXT] [go=1]", mem_callbacks,
      "list recorded callback calls; register callbacks that record them (log=1: the first also logs and "
-     "queries; call=: it makes this call; go=1: it no longer blocks)"},
+     "queries; call=: it makes this call; go=1: unblock it)"},
 };
 
 const console_group_t CMD_API = CONSOLE_GROUP(COMMANDS);

@@ -218,7 +218,7 @@ static esp_err_t heap_regions(const console_request_t *request, console_reply_t 
     return ESP_OK;
 }
 
-/* --- Taking --- */
+/* --- Holding --- */
 
 static esp_err_t add_hold(console_reply_t *reply, unsigned id)
 {
@@ -325,7 +325,7 @@ static struct {
     uint32_t caps;
     uint32_t bytes;
     uint32_t (*count)(void); /* number of leak points so far */
-    uint32_t upto;           /* leak points up to this number have leaked */
+    uint32_t upto;           /* leak points up to this number are done */
     uint32_t leaked;
 } s_leak;
 
@@ -457,11 +457,11 @@ static const console_command_t COMMANDS[] = {
     {"heap.probe", "caps=TEXT [around=mem.stats]", heap_probe,
      "free, largest block, minimum; around=: before and after mem.stats, for up to 4 sets (A,B;C)"},
     {"heap.hold", "caps=CAPS [size=N] [leave=N] [block=N]", heap_hold,
-     "take one block, or all but leave= bytes (in blocks of at most block= bytes)"},
+     "allocate one block, or all but leave= bytes (in blocks of at most block= bytes)"},
     {"heap.resize", "id=N size=N", heap_resize, "change the size of a hold of one block"},
     {"heap.release", "[id=N] [all=1]", heap_release, "free held memory"},
     {"heap.split", "caps=CAPS block=N [count=N]", heap_split,
-     "take count= blocks (default: all), then free every second one"},
+     "allocate count= blocks (default: all), then free every second one"},
     {"heap.leak", "[caps=CAPS] [bytes=N] [every=cycle|sample] [off=1]", heap_leak,
      "leak a block at each return from voice to camera mode, or at each sample (default)"},
     {"heap.fail", "[caps=CAPS] [nth=N] [count=N] [also=N] [boot=1] [step=TEXT] [off=1]", heap_fail,

@@ -120,8 +120,8 @@ static esp_err_t add_flash(const console_request_t *request, console_reply_t *re
     if (err != ESP_OK) {
         return console_fail(reply, err, "the history has not been started");
     }
-    /* The reply with the rows may be too long to be stored, and then a repeated request would change the
-     * flash twice. */
+    /* A reply with rows may be too long for the reply cache. A repeated request would then change the flash
+     * twice. */
     bool changes_flash = console_arg(request, "write") != NULL || console_arg(request, "erase") != NULL;
     uint32_t rows = console_arg_u32(request, "last", changes_flash ? 0 : MEMORY_HISTORY_ROWS_MAX);
     if (changes_flash && rows > 0) {

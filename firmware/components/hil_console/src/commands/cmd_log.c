@@ -40,10 +40,10 @@ static atomic_uint s_lines;
 static uint32_t s_lines_each; /* 0: unlimited */
 static uint32_t s_period_ms;
 
-/** Waits until the transmit ring has room for a line of each load task, but at most ROOM_WAIT_MS: a box that
- * is wrongly written without the stdout lock keeps the ring full, and these tasks must then split it. Waits
- * without that lock, because tasks that wait for room under it would pass it to each other, never to the
- * console, whose priority is lower. */
+/** Waits until the transmit ring has room for a line of each load task, but at most ROOM_WAIT_MS. A box that
+ * is wrongly written without the stdout lock keeps the ring full; after ROOM_WAIT_MS the tasks log anyway,
+ * and split the box. The caller does not hold that lock: tasks that waited with it would pass it to each
+ * other, and never to the console, whose priority is lower. */
 static void wait_for_room(void)
 {
     TickType_t start = xTaskGetTickCount();

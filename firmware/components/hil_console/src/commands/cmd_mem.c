@@ -339,7 +339,8 @@ static esp_err_t mem_self(const console_request_t *request, console_reply_t *rep
 
 static const console_command_t COMMANDS[] = {
     {"mem.stats", "", mem_stats, "memory now"},
-    {"mem.free", "", mem_free, "free internal, DMA and PSRAM memory, from the three quick queries"},
+    {"mem.free", "", mem_free,
+     "free internal, DMA and PSRAM memory, as the three memory_manager_get_free_*() return it"},
     {"mem.log", "context=TEXT [count=N]", mem_log,
      "log the statistics, or N times as 'TEXT 1' to 'TEXT N'; reports the longest time that a call blocked "
      "its caller"},

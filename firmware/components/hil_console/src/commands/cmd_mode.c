@@ -101,7 +101,7 @@ static system_state_t state_by_name(const char *name)
 
 static esp_err_t mode_set(const console_request_t *request, console_reply_t *reply)
 {
-    /* A typed command waits for the result. A program asks for that with wait=1, or reads the mode event. */
+    /* A typed command waits for the result. A program requests that with wait=1, or reads the mode event. */
     bool wait = reply->id == 0 || console_arg(request, "wait") != NULL;
     system_state_t to = state_by_name(console_arg(request, "to"));
     state_manager_info_t info;

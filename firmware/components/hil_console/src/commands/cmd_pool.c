@@ -93,7 +93,7 @@ static esp_err_t create(const console_request_t *request, console_reply_t *reply
     return ESP_OK;
 }
 
-/** Takes blocks and adds their addresses to the reply. */
+/** Allocates blocks and adds their addresses to the reply. */
 static void take(console_reply_t *reply, uint32_t count)
 {
     console_array_begin(reply, "at");
@@ -108,7 +108,7 @@ static void take(console_reply_t *reply, uint32_t count)
     console_container_end(reply);
 }
 
-/** Gives back the oldest blocks. */
+/** Frees the oldest blocks. */
 static esp_err_t give(uint32_t count)
 {
     esp_err_t err = ESP_OK;
@@ -162,7 +162,7 @@ static IRAM_ATTR void on_tick(void)
     s_interrupts_left--;
 }
 
-/** Has the tick interrupt take and give back a block at each tick, while this task does the same. */
+/** Makes the tick interrupt allocate and free a block at each tick, while this task does the same. */
 static esp_err_t interrupt(console_reply_t *reply, uint32_t count)
 {
     s_interrupts_served = 0;
@@ -340,8 +340,8 @@ static const console_command_t COMMANDS[] = {
      "[create=TEXT] [block=N] [count=N] [caps=CAPS] [heap=1] [take=N] [give=N] "
      "[misuse=double|stale|foreign|inside|null] [interrupts=N] [plays=N] [from=pool|heap] [bench=N] [off=1]",
      mem_pool,
-     "the pools; create= one for tests (heap=1: falls back to the heap), take and give blocks, misuse it, "
-     "use it in interrupts, play with it; off=1: delete it"},
+     "the pools; create= one for tests (heap=1: falls back to the heap), take= and give= blocks, misuse it, "
+     "use it in interrupts, simulate plays; off=1: delete it"},
 };
 
 const console_group_t CMD_POOL = CONSOLE_GROUP(COMMANDS);

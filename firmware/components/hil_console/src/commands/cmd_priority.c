@@ -104,7 +104,7 @@ static void wait_for_mutex(console_reply_t *reply, uint32_t wait_ms)
 {
     s_lowest = configMAX_PRIORITIES;
     TickType_t start = xTaskGetTickCount();
-    /* Within a tick, the worker inherits this task's priority. */
+    /* From here on the worker records its priority; it inherits this task's priority below. */
     s_waited_for = true;
     if (xSemaphoreTake(s_mutex, pdMS_TO_TICKS(wait_ms < WAIT_MS_MAX ? wait_ms : WAIT_MS_MAX)) == pdTRUE) {
         xSemaphoreGive(s_mutex);
@@ -163,7 +163,8 @@ static esp_err_t mem_priority(const console_request_t *request, console_reply_t 
 static const console_command_t COMMANDS[] = {
     {"mem.priority", "[work=N] [under=N] [busy=N] [wait=N] [end=1] [off=1]", mem_priority,
      "tasks with another priority under memory pressure; work= starts a worker of this priority (under= "
-     "pressure), busy= ms of every 500; wait= ms for its mutex; end=1: it ends unregistered; off=1: end it"},
+     "pressure), busy= ms of every 500; wait= ms for its mutex; end=1: it ends without unregistering; off=1: "
+     "end it"},
 };
 
 const console_group_t CMD_PRIORITY = CONSOLE_GROUP(COMMANDS);

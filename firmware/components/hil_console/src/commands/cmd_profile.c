@@ -46,7 +46,7 @@ static void add_sites(console_reply_t *reply, bool since)
     console_array_begin(reply, "sites");
     memory_profile_site_t site;
     for (size_t i = 0; memory_profile_get_site(i, &site); i++) {
-        /* The freed block may have been allocated before the mark. */
+        /* A site also changes when a block is freed that was allocated before the mark. */
         if (since && site.allocations_since_mark == 0 && site.blocks_since_mark == 0) {
             continue;
         }

@@ -210,7 +210,7 @@ static const console_command_t COMMANDS[] = {
     {"sys.resources", "", sys_resources,
      "resources that the firmware holds: blocks, tasks, queues, drivers, settings"},
     {"gpio.tap", "", gpio_tap,
-     "pins that were set: number, level, changes, length of its last high pulse in ms"},
+     "for each pin that was set: number, level, changes, length of the last high pulse in ms"},
     {"sys.fail", "[call=TEXT] [nth=N] [count=N] [boot=1] [frame=none|cut|start|end|size|stale] [off=1]",
      sys_fail,
      "make the n-th call to this ESP-IDF function and the next count - 1 fail (boot=1: in the next boot); "

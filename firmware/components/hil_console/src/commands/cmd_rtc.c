@@ -36,7 +36,8 @@ static esp_err_t sys_rtc(const console_request_t *request, console_reply_t *repl
     uint32_t at = console_arg_u32(request, "at", 0);
     uint32_t step = console_arg_u32(request, "step", UINT32_MAX);
     if (at >= rtc_size()) {
-        return console_bad_argument(reply, "at", console_arg(request, "at"), "must be below bytes");
+        return console_bad_argument(reply, "at", console_arg(request, "at"),
+                                    "must be less than the size of the memory");
     }
     if (step == 0) {
         return console_bad_argument(reply, "step", "0", "must be at least 1");
@@ -58,8 +59,8 @@ static esp_err_t sys_rtc(const console_request_t *request, console_reply_t *repl
 
 static const console_command_t COMMANDS[] = {
     {"sys.rtc", "[at=N] [step=N] [find=N]", sys_rtc,
-     "flip a bit in byte at= of the RTC memory that survives a reset (step=: and every step= bytes after "
-     "it); find=: positions of a 32-bit number"},
+     "flip a bit in byte at= of the RTC memory that survives a reset (step=: also in every step=-th byte "
+     "after it); find=: positions of a 32-bit number"},
 };
 
 const console_group_t CMD_RTC = CONSOLE_GROUP(COMMANDS);

@@ -60,7 +60,7 @@ static const console_command_t COMMANDS[] = {
      "frames played and samples recorded since the driver's start or reset=1, with a CRC-32 for each "
      "channel"},
     {"stt.read", "bytes=N [skip=1]", stt_read,
-     "take recorded samples out of the ring, as hexadecimal digits (skip=1: and drop them)"},
+     "take recorded samples out of the ring, as hexadecimal digits (skip=1: drop them instead)"},
 };
 
 const console_group_t CMD_SOUND = CONSOLE_GROUP(COMMANDS);

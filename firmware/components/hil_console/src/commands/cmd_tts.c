@@ -75,7 +75,7 @@ static esp_err_t tts_write(const console_request_t *request, console_reply_t *re
     if (err != ESP_OK) {
         return console_fail(reply, err,
                             err == ESP_ERR_INVALID_SIZE ? "the stream has no room for %u more bytes"
-                                                        : "no stream is open to take %u bytes",
+                                                        : "no stream is open for %u bytes",
                             (unsigned)length);
     }
     add_state(reply);

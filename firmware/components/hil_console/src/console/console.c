@@ -219,7 +219,7 @@ static void add_whole(console_reply_t *reply, const char *err, const char *name,
     }
 }
 
-/** @param command the command with wrong arguments, or NULL */
+/** Sends the error of a typed command. @param command the command with wrong arguments, or NULL */
 static void send_error_as_text(const console_reply_t *reply, const char *name, const char *command)
 {
     telemetry_lock();

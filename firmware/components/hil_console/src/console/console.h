@@ -108,7 +108,7 @@ esp_err_t console_fail(console_reply_t *reply, esp_err_t err, const char *format
 esp_err_t console_bad_argument(console_reply_t *reply, const char *key, const char *value,
                                const char *reason);
 
-/** @return the capability set given by `caps`, which has been checked; 0 if it is absent */
+/** @return the capabilities in the argument `caps`, which has already been checked; 0 if it is absent */
 uint32_t console_caps(const console_request_t *request);
 
 /**

@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * Tab completion: commands, argument keys, and the words of a value. Pure.
+ * Tab completion: commands, argument keys, and the words of a value. Pure: no IDF header.
  */
 #pragma once
 

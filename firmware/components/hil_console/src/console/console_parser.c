@@ -62,7 +62,7 @@ static int hex_digit(char c)
     return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
 }
 
-/** True if the crc of the first `length` characters of `text` stands `gap` characters after them. */
+/** True if `text` contains the crc of its first `length` characters, `gap` characters after them. */
 static bool crc_follows(const char *text, size_t length, size_t gap)
 {
     unsigned given = 0;

@@ -52,7 +52,7 @@ typedef struct {
     const char *value;
 } console_arg_t;
 
-/** Error in an argument. Once set, no text is NULL; "" means not applicable. */
+/** Error in an argument. Once set, no pointer is NULL; "" means not applicable. */
 typedef struct {
     const char *key; /*!< not NUL-terminated: key_length bytes */
     size_t key_length;

@@ -30,8 +30,8 @@ static TaskHandle_t s_task;
 
 static const line_editor_io_t EDITOR_IO = {console_output_write, console_complete_line};
 
-/* Both are guarded by the stdout lock, because a task that logs hides the line being typed and shows it
- * again. */
+/* Both are guarded by the stdout lock, because a task that logs removes the line being typed from the screen,
+ * and writes it again afterwards. */
 static line_editor_t s_editor = {.io = &EDITOR_IO};
 static bool s_is_editing; /* the current output is the edited line itself */
 

@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * Members of a reply as readable lines. Pure.
+ * Members of a reply as readable lines. Pure: no IDF header.
  */
 #pragma once
 

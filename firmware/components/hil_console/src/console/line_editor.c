@@ -445,7 +445,7 @@ static void take_escape(line_editor_t *editor, char byte)
 
 /* --- Lines --- */
 
-/** Takes a byte of a request: the '@' and everything after it. The text before the '@' is discarded. */
+/** Handles a byte of a request: the '@' and everything after it. The text before the '@' is discarded. */
 static void take_raw(line_editor_t *editor, char byte)
 {
     console_line_t *line = &editor->line;

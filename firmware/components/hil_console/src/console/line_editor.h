@@ -72,7 +72,7 @@ typedef struct {
 } line_editor_t;
 
 /**
- * @brief Takes one byte from the wire.
+ * @brief Handles one received byte.
  * @return true when the byte ended a line: execute `line`, then call line_editor_next()
  */
 bool line_editor_feed(line_editor_t *editor, char byte);

@@ -23,7 +23,8 @@ typedef struct {
     size_t sizes_max; /*!< capacity of sizes, entries */
 } heap_blocks_t;
 
-/** Used blocks of one heap. If any block's size differs, the values differ, except for a hash collision. */
+/** Used blocks of one heap. Two censuses are equal only if all sizes are the same, except for hash
+ * collisions. */
 typedef struct {
     uint32_t heap;  /*!< start of the heap, as in heap.regions */
     uint32_t count; /*!< number of used blocks */

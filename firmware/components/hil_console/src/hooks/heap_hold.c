@@ -84,7 +84,7 @@ static void free_after(hold_t *hold, held_block_t *before)
     heap_caps_free(block);
 }
 
-/** Frees the block that was taken `younger` blocks before the newest; if there are fewer, the oldest. */
+/** Frees the block that was allocated `younger` blocks before the newest, or else the oldest. */
 static void pop_after(hold_t *hold, unsigned younger)
 {
     held_block_t *before = NULL;

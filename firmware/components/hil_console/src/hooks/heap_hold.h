@@ -4,8 +4,8 @@
  * Deliberate allocations of the console: to reach a level of free memory, to fragment it, to leak. Console
  * task only.
  *
- * A hold is a set of blocks with an id. Its blocks are linked through their own memory, so a hold needs no
- * other heap, regardless of the number of blocks. All allocations bypass heap_fail's filter.
+ * A hold is a set of blocks with an id. Its blocks are linked through their own memory, so a hold allocates
+ * nothing else, regardless of the number of blocks. All allocations bypass heap_fail's filter.
  */
 #pragma once
 
@@ -39,9 +39,9 @@ esp_err_t heap_hold_resize(unsigned id, uint32_t size);
  * permits, and never below it.
  *
  * The largest blocks are allocated first, so that the remaining memory stays contiguous where possible. If
- * `block` is not 0, no block is larger than that. The last bytes are taken in blocks of up to 256 bytes.
+ * `block` is not 0, no block is larger than that. The last bytes are allocated in blocks of up to 256 bytes.
  *
- * A block takes 4 bytes more than its size, and sizes are multiples of 4, at least 12. So free memory changes
+ * A block uses 4 bytes more than its size, and sizes are multiples of 4, at least 12. So free memory changes
  * in steps of 4, and its residue modulo 4 is fixed: 0 in PSRAM; 3 in the ESP32's internal and DMA memory, due
  * to the odd length of the DMA pool. A `leave` with that residue is met exactly, unless no combination of
  * blocks fits. That happens if fewer than 16 bytes have to be allocated, or, with small holes, if fewer than

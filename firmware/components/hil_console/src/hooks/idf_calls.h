@@ -64,7 +64,7 @@ bool idf_calls_fail(const char *name, uint32_t nth, uint32_t count);
     X(IDF_FRAME_START, start) /* without the JPEG's start marker */ \
     X(IDF_FRAME_END, end)     /* without its end marker */          \
     X(IDF_FRAME_SIZE, size)   /* of another height */               \
-    X(IDF_FRAME_STALE, stale) /* taken long ago */
+    X(IDF_FRAME_STALE, stale) /* captured long ago */
 
 #define IDF_FRAME_ENTRY_(id, name) id,
 typedef enum { IDF_FRAMES_SPOILT(IDF_FRAME_ENTRY_) IDF_FRAMES_SPOILT_ } idf_frame_t;

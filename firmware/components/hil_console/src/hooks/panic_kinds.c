@@ -95,8 +95,8 @@ static void crash_heap(void)
     }
 }
 
-/** Writes a byte to IRAM, which allows 32-bit accesses only: what goes wrong with a byte buffer that
- * was allocated without MALLOC_CAP_8BIT. */
+/** Writes a byte to IRAM, which allows 32-bit accesses only. The same happens to a byte buffer that was
+ * allocated without MALLOC_CAP_8BIT. */
 static void crash_iram(void)
 {
     if (!take_block(IRAM_CAPS)) {

@@ -39,8 +39,8 @@ QUERIES = (
 
 
 def crossed(device: Device, level: str, distance: int) -> dict[str, int]:
-    """Thresholds of this level: `distance` bytes above the free memory of the first memory type, and each following
-    type another 4 KB above its own."""
+    """Thresholds of this level: `distance` bytes above each memory type's free memory, plus 4 KB for the second type
+    and 8 KB for the third."""
     stats = device.stats()
     found = {}
     for number, (name, memory) in enumerate(zip(BYTES, MEMORIES, strict=True)):

@@ -54,7 +54,7 @@ def hold_both(device: Device, heaps: Heaps) -> dict[str, int]:
         heaps.hold(memory, SIZES[name])
     taken = walk(device) - before
     assert all(taken[name] >= SIZES[name] + BLOCK_OVERHEAD for name in SIZES), (
-        f"the heap walk found only {taken} bytes more in use"
+        f"according to the heap walk, the blocks use only {taken}"
     )
     return taken
 

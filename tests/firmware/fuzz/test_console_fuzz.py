@@ -1,4 +1,4 @@
-"""Fuzzes parsers of the firmware with libFuzzer, AddressSanitizer and UBSan, if clang is installed."""
+"""Fuzzes the console's parser and line editor with libFuzzer, AddressSanitizer and UBSan, if clang is installed."""
 
 from __future__ import annotations
 

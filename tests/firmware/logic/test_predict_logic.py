@@ -179,9 +179,9 @@ def test_old_and_crowded_windows_are_not_used() -> None:
     assert count == 20 - MODULE.const("PREDICT_WARM_UP")
     crowded = MODULE.const("TREND_SPACING_MIN_MS") - 1
     windows.add(CAMERA_FREE, after_ms=crowded)
-    assert windows.state.count == count, "the second fall is too soon after the first"
+    assert windows.state.count == count, "a window too close to the previous one must not be used"
     windows.add(CAMERA_FREE, after_ms=MODULE.const("TREND_SPAN_MAX_MS") - crowded)
-    assert windows.state.count == 2, "the previous announcement is still within the span"
+    assert windows.state.count == 2, "the previous window is still within the span"
 
 
 def test_time_of_a_level_line_is_never() -> None:

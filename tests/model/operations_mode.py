@@ -153,8 +153,8 @@ def _check_baseline(game: Game, name: str) -> None:
 
 @operation(first=st.sampled_from(["camera", "voice"]), last=st.sampled_from(["camera", "voice"]))
 def requests(game: Game, first: str, last: str) -> None:
-    """Send two requests in quick succession. The board must end in the mode requested last; the first request may be
-    skipped."""
+    """Send two requests in quick succession. The board must end in the mode requested last; it must skip the first
+    request."""
     if not has_plenty(game) or last == game.mode:
         return
     watcher, old = game.watcher, game.mode

@@ -219,7 +219,7 @@ def test_fresh_heap_has_the_recorded_figures(
 
 
 def test_boot_figures_match_the_recording(heaps: HeapSystem) -> None:
-    """The figures are those of build a67f01a at "System Boot", plus 96 bytes for the application's first mutex, which
+    """The figures come from build a67f01a at "System Boot", plus 96 bytes for the application's first mutex, which
     was already allocated then."""
     dma = 204_763 + 96
     expected = {  # memory: free, largest

@@ -77,7 +77,7 @@ class Windows:
 
 @dataclass(frozen=True)
 class Drain:
-    """Result of one simulated fall of memory."""
+    """Result of one simulated memory drop."""
 
     ahead: float
     """Number of windows from the announcement to the warning level; negative if the fall was not announced."""

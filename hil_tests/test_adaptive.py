@@ -20,10 +20,11 @@ SOURCE = "requirement FUT-06"
 MORE = 10 * KB
 MARGIN_MAX = MORE - KB
 ABOVE, DIP = 64, 128
-"""Distance from the threshold before the block is taken, and size of the block: larger, so that it crosses it."""
+"""Bytes between free memory and the threshold before the test allocates a block, and size of that block. It is larger,
+so free memory crosses the threshold."""
 CROSSINGS = 2
 CRC_SIZE = 4
-"""Bytes at the end of adapt_store_t, with padding."""
+"""Size in bytes of the CRC at the end of adapt_store_t, with padding."""
 SAME_CRC = (0, 4, 11, 16)
 """Distances in bytes: if the same bit flips in bytes at these distances, the CRC-16 stays the same.
 
@@ -54,7 +55,7 @@ def check_warning(
     heaps: Heaps, monitor: Monitor, measure: Measure, device: Device, learned: LearnedState
 ) -> None:
     """Check that holding 10 KB more than usual raises a warning at the learned threshold, and that releasing them ends
-    it."""
+    the warning."""
     start = device.mark()
     held = heaps.hold(INTERNAL, MORE)
     threshold = monitor.warning(start, "INTERNAL_LOW").data["threshold"]
@@ -89,7 +90,7 @@ def test_more_memory_than_usual_is_warned_of_though_the_default_thresholds_hold(
 def test_learned_thresholds_do_not_follow_memory_that_falls_later(
     device: Device, heaps: Heaps, monitor: Monitor, measure: Measure
 ) -> None:
-    """Learns the thresholds, then holds 500 B more at a time, four times, which stays within the margin and raises no
+    """Learns the thresholds, then holds another 500 B four times. This stays within the margin, so it raises no
     warning. The learned threshold must not change."""
     start_learning(device, monitor)
     learned = learn(device, monitor, CAMERA)

@@ -34,7 +34,7 @@ OK = "ESP_OK"
 SMALL = 3_000
 """Size of a block that fits into every heap of interest."""
 CALLBACKS_MAX = 8
-"""Limit of each list of callbacks (PROTOCOL.md §1)."""
+"""Maximum length of each list of callbacks (PROTOCOL.md §1)."""
 
 
 def error_of(device: Device, command: str, **arguments: Any) -> str:
@@ -60,7 +60,7 @@ def test_custom_thresholds_take_effect_and_defaults_come_back(
     device: Device, monitor: Monitor, measure: Measure
 ) -> None:
     """Sets a threshold above the current free memory, without allocating anything: its warning must be raised. Setting
-    the defaults must end the warning and restore all values."""
+    the default thresholds must end the warning and restore all values."""
     monitor.start()
     start = device.mark()
     monitor.complete_checks(1)
@@ -103,7 +103,7 @@ def test_invalid_thresholds_are_refused_and_change_nothing(device: Device, measu
 
 @pytest.mark.requirement("API-03")
 def test_thresholds_at_their_limits_are_accepted(device: Device, measure: Measure) -> None:
-    """Sets a critical level equal to its warning level, and both fragmentation levels to 100 %."""
+    """Sets each critical level equal to its warning level, and both fragmentation levels to 100 %."""
     edge = {"internal_ram_critical": 50 * KB, "fragmentation_critical": 100, "fragmentation_warning": 100}
     measure("error", error_of(device, "mem.thresholds", **edge), exact=OK, source="critical = warning, 100 %")
     for name, value in edge.items():
@@ -137,7 +137,7 @@ BEFORE_INIT = "before_init."
 
 
 def before_init_cases(device: Device) -> list[str]:
-    """Results of calls that the console made before app_main called memory_manager_init."""
+    """Results of the calls that the console made before app_main called memory_manager_init."""
     cases = [str(case) for case in device.command("mem.api")["cases"]]
     return [case.removeprefix(BEFORE_INIT) for case in cases if case.startswith(BEFORE_INIT)]
 
@@ -179,7 +179,7 @@ def test_get_stats_shows_an_allocation_made_just_before(
     device: Device, heaps: Heaps, monitor: Monitor, measure: Measure, memory: Memory
 ) -> None:
     """Holds blocks and compares each get_stats with a direct read. The monitor is stopped, so a cached sample would be
-    old."""
+    out of date."""
     monitor.stop()
     for size in (5 * KB, 40, 12 * KB):
         before = heaps.free(memory.caps)
@@ -260,7 +260,10 @@ def test_check_is_true_exactly_when_the_block_fits(
         reported = device.check(**{memory.name: size})
         had = heaps.can_hold(memory, size)
         measure(
-            f"check({what}: {size} B)", reported, exact=had, source="heap_caps_malloc of that size, just then"
+            f"check({what}: {size} B)",
+            reported,
+            exact=had,
+            source="heap_caps_malloc of that size, just after",
         )
         assert had == fits_one(regions, size), "the harness's heap rules disagree with the board's allocator"
     measure("check(0 B)", device.check(**{memory.name: 0}), exact=False, source="malloc(0) is NULL")
@@ -296,7 +299,7 @@ def test_placement_of_several_blocks_is_the_allocators(
         answer = device.place(memory.caps, sizes)
         held = hold_in_order(heaps, memory, sizes)
         measure(
-            f"place({what}): blocks placed", answer.placed, exact=held, source="heap_caps_malloc, just then"
+            f"place({what}): blocks placed", answer.placed, exact=held, source="heap_caps_malloc, just after"
         )
         measure(f"place({what}): placeable", answer.placeable, exact=held == len(sizes), source="the same")
 
@@ -359,7 +362,7 @@ def calls_of(device: Device, kind: str) -> list[dict[str, Any]]:
 def test_each_callback_is_called_once_on_entering_and_never_on_leaving(
     device: Device, heaps: Heaps, monitor: Monitor, measure: Measure
 ) -> None:
-    """Registers three warning callbacks; memory then enters a level, stays in it and leaves it."""
+    """Registers three warning callbacks, then makes memory enter a level, stay in it and leave it."""
     callbacks = 3
     threshold = 51_203
     device.callbacks(reset=True)  # removes the callback of the fixture `monitor`
@@ -429,7 +432,7 @@ def test_callback_that_logs_and_queries_does_not_deadlock(
 
 @pytest.mark.requirement("API-09")
 def test_callback_list_is_limited(device: Device, measure: Measure) -> None:
-    """Registers 8 callbacks, which the manager must accept. It must refuse a ninth, and always refuse NULL."""
+    """Registers 8 callbacks, which the manager must accept. It must refuse a ninth callback, and NULL in any case."""
     registered = device.callbacks(add=CALLBACKS_MAX)["registered"]
     measure("callbacks registered", registered, exact=CALLBACKS_MAX, source="PROTOCOL.md §1")
     measure(

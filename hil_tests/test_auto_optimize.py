@@ -1,6 +1,6 @@
 """Critical fragmentation makes the board run its reclaimers and restart its drivers, if nothing uses them.
 
-To fragment memory, the tests make the firmware allocate between blocks that they hold, and then release their own.
+To fragment memory, the tests hold blocks, make the firmware allocate between them, and then release the held blocks.
 """
 
 from __future__ import annotations
@@ -25,20 +25,21 @@ from hotpin_hil.pytest_plugin.plugin import BoardInUse
 INTERVAL_MS = 500
 CRITICAL_PERCENT = 12
 HOLE_MIN = 4 * KB
-"""Smaller holes are ignored: no block that matters here fits into them."""
+"""Minimum size of a hole in bytes. Smaller holes are ignored, because no block of the firmware's drivers fits into
+them."""
 BLOCK = 24 * KB
 """Size of the reclaimer's block: too large for the remainders of the holes that a test fills."""
 PIECE, PIECES = 9 * KB, 8
-"""Size and number of pieces. Every second piece is freed, to take a block of voice mode; the largest of these has 8
-KB."""
+"""Size and number of pieces. Every second piece is freed, to make a hole for a block of voice mode, of at most 8 KB."""
 SPLIT_MIN = 3
 """Minimum fragmentation in percent that the drivers' blocks can cause on any memory map."""
 SLACK = 12
-"""Bytes by which a block may exceed its size: a remainder too small for a block stays with the block before it."""
+"""Bytes by which a block may exceed the requested size: the allocator leaves a remainder that is too small for another
+block in the block before it."""
 BUDGET_S = 10.0
 PAUSE_MS = 300_000
 UNREAD_SAMPLES = 8
-"""Samples of the monitor after which a ring that nobody reads is full: it holds 2 s of sound."""
+"""Number of monitor samples after which a ring that nobody reads is full: the ring holds 2 s of sound."""
 RING = 64 * KB
 SOURCE = "requirement FUT-05"
 CHECK_MAX_US = 5_000
@@ -47,7 +48,7 @@ pytestmark = pytest.mark.requirement("FUT-05")
 
 
 def optimized(device: Device, start: Cursor) -> dict[str, Any]:
-    """The first attempt since the mark, as the board reports it."""
+    """The board's report of the first attempt since the mark."""
     return device.wait_event("mem.optimized", BUDGET_S, since=start).data
 
 
@@ -60,19 +61,19 @@ def critical(device: Device) -> None:
 
 
 def fragment_for_good(device: Device, heaps: Heaps) -> int:
-    """Fragment DMA memory with blocks of the test, which no driver restart can move; returns the id to release."""
+    """Fragment DMA memory with the test's own blocks, which no driver restart can move; returns the id to release."""
     critical(device)
     blocks = heaps.split(DMA, block=KB, count=80)
     percent = heaps.fragmentation(DMA)
-    assert percent >= CRITICAL_PERCENT, f"the test's blocks split DMA memory by {percent} % only"
+    assert percent >= CRITICAL_PERCENT, f"the test's blocks fragment DMA memory by only {percent} %"
     return blocks
 
 
 def place_in_the_middle(device: Device, heaps: Heaps, allocate: Callable[[], object]) -> int:
     """Fragment DMA memory with a block that `allocate` makes the firmware allocate; returns the percentage.
 
-    Fills all holes, the largest first, which works on any memory map. Then it releases the block in the largest hole
-    and fills a third of that hole, so that the firmware's block comes after that third.
+    Fills all holes, the largest first, which works on any memory map. Then releases the block in the largest hole and
+    fills a third of that hole, so that the firmware's block comes after that third.
     """
     found = [-size for heap in device.blocks(DMA.caps) for size in heap.blocks if -size >= HOLE_MIN]
     largest, *others = (size * 15 // 16 for size in sorted(found, reverse=True))
@@ -91,7 +92,7 @@ def fragment_by_a_reclaimer(device: Device, heaps: Heaps) -> None:
     percent = place_in_the_middle(
         device, heaps, lambda: device.reclaimers(DMA.caps, add="cache", size=BLOCK, start="request")
     )
-    assert percent >= CRITICAL_PERCENT, f"the block splits DMA memory by {percent} % only"
+    assert percent >= CRITICAL_PERCENT, f"the block fragments DMA memory by only {percent} %"
 
 
 def split_by_the_camera(device: Device, heaps: Heaps, modes: Modes) -> int:
@@ -110,10 +111,11 @@ def split_by_voice(_device: Device, heaps: Heaps, modes: Modes) -> int:
 
 
 def split_by_drivers(device: Device, heaps: Heaps, modes: Modes) -> tuple[str, int]:
-    """Fragment DMA memory with a mode's blocks and make that percentage critical; returns the mode and the percentage.
+    """Fragment DMA memory with a mode's blocks and set the critical threshold to the resulting percentage; returns the
+    mode and the percentage.
 
-    The memory map decides which mode's blocks can do so: the allocator takes the first heap with room, and these blocks
-    may fill that heap almost completely.
+    The memory map decides which mode's blocks can fragment memory: the allocator uses the first heap with room, and a
+    mode's blocks may fill that heap almost completely.
     """
     percents = {}
     for mode, split in ((CAMERA, split_by_the_camera), (VOICE, split_by_voice)):
@@ -121,7 +123,7 @@ def split_by_drivers(device: Device, heaps: Heaps, modes: Modes) -> tuple[str, i
         if percent >= SPLIT_MIN:
             device.thresholds(**only(fragmentation_warning=percent, fragmentation_critical=percent))
             return mode, percent
-    raise AssertionError(f"the drivers' blocks split DMA memory too little: by {percents} %")
+    raise AssertionError(f"the drivers' blocks fragment DMA memory too little: by {percents} %")
 
 
 def test_drivers_restart_and_memory_moves_together(
@@ -250,8 +252,8 @@ def test_attempts_are_300_s_apart(
 def test_scattered_memory_for_the_other_mode_is_a_cause(
     device: Device, heaps: Heaps, monitor: Monitor, measure: Measure
 ) -> None:
-    """Sets thresholds that cannot be reached, and splits DMA memory into holes smaller than the blocks of voice mode:
-    this must cause an attempt."""
+    """Sets thresholds that cannot be reached, and splits DMA memory into holes smaller than the blocks of voice mode.
+    This must cause an attempt."""
     device.thresholds(**only())
     heaps.split(DMA, block=3 * KB)
     start = device.mark()
@@ -260,7 +262,9 @@ def test_scattered_memory_for_the_other_mode_is_a_cause(
     found = optimized(device, start)
     measure("cause", found["cause"], exact="scattered", source=SOURCE)
     measure("drivers restarted", found["restarted"], exact=True, source=SOURCE)
-    measure("gave up", found["gave_up"], exact=True, source="the test's own blocks scatter memory")
+    measure(
+        "gave up", found["gave_up"], exact=True, source="the test's own blocks, which a restart cannot move"
+    )
 
 
 def test_nothing_happens_when_it_is_off_or_while_the_drivers_are_locked(
@@ -281,9 +285,9 @@ def test_nothing_happens_when_it_is_off_or_while_the_drivers_are_locked(
 def test_nothing_happens_while_a_stream_is_open_or_sound_is_read(
     device: Device, heaps: Heaps, monitor: Monitor, modes: Modes, measure: Measure
 ) -> None:
-    """In voice mode with critical fragmentation, keeps a stream open and then reads the recording: the board must not
-    restart the drivers. It must do so once they are idle: no stream is open, and nobody has read the recording for 2
-    s."""
+    """In voice mode with critical fragmentation, keeps a stream open and then reads the recording. Meanwhile the board
+    must not restart the drivers. It must restart them once they are idle, that is, no stream is open and nobody has
+    read the recording for 2 s."""
     modes.to(VOICE)
     fragment_for_good(device, heaps)
     monitor.start(INTERVAL_MS)
@@ -322,8 +326,8 @@ def test_nothing_happens_while_a_stream_is_open_or_sound_is_read(
 def test_failed_restart_leaves_the_mode_as_it_was(
     device: Device, heaps: Heaps, monitor: Monitor, modes: Modes, measure: Measure, *, steps: str, states: str
 ) -> None:
-    """Makes a step of the drivers' restart fail, alone or together with its undo. After the undo, or the recovery from
-    the error state, the board must be in its former mode."""
+    """Makes a step of the drivers' restart fail, alone or together with its undo. After the undo, or after the recovery
+    from the error state, the board must be in its former mode."""
     fragment_for_good(device, heaps)
     device.fail(step=steps)
     start = device.mark()

@@ -1,4 +1,4 @@
-"""The board boots in the guide's order, reports its identity correctly, and logs no complaints."""
+"""The board boots in the guide's order, reports its identity correctly, and logs no errors or warnings."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ HEALTHY_SAMPLES = 5
 
 @pytest.mark.requirement("BOOT-01")
 def test_boots_in_the_guides_order(dut: Any, measure: Measure) -> None:
-    """Waits for the log lines of the guide's boot order, each after the previous one."""
+    """Waits for the log lines that the guide lists for the boot; each must come after the previous one."""
     order = ["Initializing memory manager", "Memory Statistics - System Boot"]
     for text in order:
         dut.expect(re.compile(re.escape(text).encode()), timeout=LOG_BUDGET_S)
@@ -103,7 +103,7 @@ def test_identity_matches_the_build(
 @needs_boot_loader
 @pytest.mark.requirement("BOOT-02")
 def test_identity_matches_the_chip(dut: Any, device: Device, elf_sha256: str, measure: Measure) -> None:
-    """Compares the chip data that the firmware reports with what esptool reads from the chip."""
+    """Compares the chip data reported by the firmware with the data that esptool reads from the chip."""
     chip = read_chip(dut)
     info = start_over(dut, device)
     measure(

@@ -1,4 +1,4 @@
-"""Makes allocations and ESP-IDF calls fail during boot: the board must report each failure, become ready, and work.
+"""Makes allocations and ESP-IDF calls fail during boot. The board must report each failure, become ready, and work.
 
 Other tests make the same failures occur in a running board (test_failure_sweep.py).
 """
@@ -33,8 +33,8 @@ CALLS = [
     ("uart_driver_install", 1),
     ("uart_get_tx_buffer_free_size", 1),
 ]
-"""ESP-IDF calls during boot that the test makes fail, each with its number. test_failure_sweep.py covers the camera's
-calls, in a mode change."""
+"""ESP-IDF calls during boot that the test makes fail: function, and which of its calls fails (1 = the first).
+test_failure_sweep.py covers the camera's calls, in a mode change."""
 
 
 def network_blocks(device: Device) -> int:
@@ -59,8 +59,9 @@ def record(measure: Measure, sweep: BootSweep, kind: str) -> None:
 @pytest.mark.needs("camera")
 @pytest.mark.requirement("ROB-02", "MON-04")
 def test_each_allocation_of_the_start_fails(dut: Any, device: Device, measure: Measure) -> None:
-    """Makes each allocation of a boot fail, one per boot. Of the blocks of the modelled network, and of those of the
-    first mode, only the first and the last fail, because all are handled in the same way.
+    """Makes each allocation of a boot fail, one per boot. Of the modelled network's blocks only the first and the last
+    fail, and the same applies to the first mode's blocks, because the code handles all blocks of such a group in the
+    same way.
 
     test_failure_sweep.py covers each allocation of a mode change.
     """
@@ -79,7 +80,7 @@ def test_each_allocation_of_the_start_fails(dut: Any, device: Device, measure: M
             nth += 1
         in_network = is_network
     record(measure, sweep, "allocations")
-    measure("allocations that were made to fail", sweep.cases, min=10, source="allocations of the start")
+    measure("allocations that were made to fail", sweep.cases, min=10, source="allocations during a boot")
 
 
 @pytest.mark.requirement("BOOT-02")
@@ -100,7 +101,12 @@ def test_start_with_unusable_nvs_is_the_first_one(device: Device, measure: Measu
     """Makes nvs_flash_init() fail once: the firmware must erase the partition and use it in the same boot. This boot is
     number 1, and the history can be written."""
     device.fail_call("nvs_flash_init", boot=True)
-    measure("boot count", device.reboot().boot_count, exact=1, source="the first start since erasing")
+    measure(
+        "boot count",
+        device.reboot().boot_count,
+        exact=1,
+        source="the first boot after the partition was erased",
+    )
     history = device.flash_history(last=0, write=1)
     measure("newest row", history.newest, exact=1, source="a new history")
 
@@ -112,6 +118,6 @@ def test_each_call_of_esp_idf_in_the_start_fails(dut: Any, device: Device, measu
     for name, nth in CALLS:
         start = sweep.one(boot_call(name, nth), is_allocation=False)
         if not start.failed:
-            sweep.problems.append(f"the start does not make call {nth} of {name}")
+            sweep.problems.append(f"the boot makes fewer than {nth} calls to {name}")
     record(measure, sweep, "calls")
     measure("tasks that the watchdog watches", sweep.watched, exact=1, source="the state manager's task")

@@ -1,7 +1,7 @@
-"""Ledger of the firmware's own allocations, which explains the memory used at "System Boot".
+"""Ledger of the firmware's own allocations. It accounts for the memory used at "System Boot".
 
 `boot_ledger.toml` lists every block that the firmware allocates from the start of app_main to "System Boot". On the
-virtual board the board profile states the memory before app_main to the byte, so the firmware's figures must equal it
+virtual board, the board profile defines the free memory before app_main. The firmware's figures must equal that memory
 minus the ledger, to the byte. Other boards use the firmware's own reading at the start of app_main instead.
 """
 
@@ -24,9 +24,10 @@ LEDGER_FILE = PROJECT_ROOT / "hil_tests" / "boot_ledger.toml"
 SOURCE = "the profile's state before app_main, minus boot_ledger.toml"
 
 DELTA_SLACK_B = 16
-"""Tolerance for other versions of ESP-IDF and for holes; less than the 32 bytes of the low-water marks."""
+"""Tolerance in bytes for other versions of ESP-IDF and for holes. It is less than the 32 bytes of the low-water marks,
+so a missing entry for them is detected."""
 UNLISTED_MAX_B = 512
-"""Tolerance for other versions of ESP-IDF; the ledger has the sizes of v5.4."""
+"""Tolerance in bytes for other versions of ESP-IDF; the ledger has the sizes of v5.4."""
 
 
 @needs_boot_loader

@@ -1,7 +1,7 @@
-"""Each buffer for N entries keeps the right entries when it gets N, N + 1 and 2 N + 1 entries.
+"""Each buffer for N entries keeps the right entries when N, N + 1 and 2 N + 1 entries are added.
 
-Kept plus dropped entries must equal the given entries. Separate tests cover the TTS stream, the list of callbacks and
-the console's request (test_playback.py, test_api.py, test_robustness.py).
+The number of kept plus dropped entries must equal the number of added entries. Separate tests cover the TTS stream, the
+list of callbacks and the console's request (test_playback.py, test_api.py, test_robustness.py).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ FAILURES_NOTED = 4
 REPLIES_KEPT = 4
 STT_RING_BYTES = 65_536
 CHUNK_BYTES = 1_024
-"""Samples are written to the ring in chunks of 32 ms."""
+"""Size of the chunks in which the firmware writes samples to the ring: 32 ms of sound."""
 
 
 def fills(size: int) -> list[int]:
@@ -72,7 +72,10 @@ def test_the_newest_events_are_kept(device: Device, heaps: Heaps, measure: Measu
         found = [event.sequence for event in device.mem_events(since)]
         expected = list(range(newest - kept + 1, newest + 1))
         measure(
-            f"events since {since - newest:+d}", str(found), exact=str(expected), source="above that number"
+            f"events since {since - newest:+d}",
+            str(found),
+            exact=str(expected),
+            source="events with a higher number",
         )
 
 
@@ -104,7 +107,7 @@ def test_the_first_failures_between_two_looks_are_noted_and_the_others_counted(
             f"lost of {count}",
             str(lost),
             exact=str([max(0, count - FAILURES_NOTED), *[0] * (len(lost) - 1)]),
-            source="noted + lost = offered, each counted once",
+            source="stored + lost = failed, each counted once",
         )
 
 
@@ -132,7 +135,7 @@ def test_the_newest_snapshots_are_kept(device: Device, measure: Measure) -> None
             exact=str(list(range(count, count - SNAPSHOTS_KEPT, -1))),
             source="each snapshot has the next number",
         )
-    assert start < SNAPSHOTS_KEPT, "the start alone fills the history"
+    assert start < SNAPSHOTS_KEPT, "the boot alone fills the history"
     for last in (0, 1, SNAPSHOTS_KEPT - 1, SNAPSHOTS_KEPT, SNAPSHOTS_KEPT + 1):
         found = len(device.history(last))
         measure(
@@ -156,13 +159,19 @@ def test_the_oldest_waiting_boxes_are_dropped_and_counted(device: Device, measur
     contexts = [f"Box {number}" for number in range(1, 2 * BOXES_QUEUED + 2)]
     device.log("Box", count=len(contexts))
     device.wait_box(contexts[-1], since=start)
-    device.log("Last")  # its record reports the last dropped boxes
+    device.log("Last")  # the record of this log counts the boxes dropped last
     device.wait_box("Last", since=start)
     written = [box.context for box in device.boxes(start) if box.context in contexts]
     samples = device.events("mem.sample", since=start)
     dropped = sum(sample.data["boxes_dropped"] for sample in samples)
     told = sum(event.data["boxes"] for event in device.events("log.dropped", since=start))
-    measure("dropped boxes", dropped, low=1, high=len(contexts) - BOXES_QUEUED, source="more than the queue")
+    measure(
+        "dropped boxes",
+        dropped,
+        low=1,
+        high=len(contexts) - BOXES_QUEUED,
+        source="at most the logs that the queue has no room for",
+    )
     measure("dropped boxes in log.dropped - in the records", told - dropped, exact=0, source="LOG-03")
     measure("boxes written and dropped", len(written) + dropped, exact=len(contexts), source="PROTOCOL.md §2")
     measure(
@@ -185,8 +194,8 @@ def test_the_oldest_waiting_boxes_are_dropped_and_counted(device: Device, measur
 def test_recording_keeps_what_fits_and_counts_the_rest(
     device: Device, modes: Modes, measure: Measure
 ) -> None:
-    """Records without reading the ring: less than fits, more than fits, and more than twice as much. The ring must keep
-    what fits and count the rest. A new recording must start without dropped samples."""
+    """Records without reading the ring: less than the ring's capacity, more than it, and more than twice as much. The
+    ring must keep as much as fits and count the dropped samples. A new recording must start without dropped samples."""
     modes.to(VOICE)
     capacity = STT_RING_BYTES // CHUNK_BYTES * CHUNK_BYTES
     for seconds in (0.1, STT_RING_BYTES / 2 / RATE_HZ + 0.1, 2 * STT_RING_BYTES / 2 / RATE_HZ + 0.2):
@@ -230,8 +239,8 @@ def test_each_record_of_a_reply_is_repeated(device: Device, measure: Measure) ->
 
 @pytest.mark.requirement("ROB-01")
 def test_reply_that_is_too_long_to_be_stored_is_made_again(device: Device, measure: Measure) -> None:
-    """Sends the same request twice in one write; its reply is longer than the store of 4 KB. The board must reply
-    twice, and neither reply may be cut off."""
+    """Sends the same request twice in one write. Its reply is longer than the 4 KB buffer for stored replies, so the
+    board must execute it twice, and neither reply may be cut off."""
     device.split("SPIRAM", block=100, count=1_000)
     start = device.mark()
     device.channel.send(encode_request(TOO_LONG_ID, "heap.blocks", {"caps": "8BIT"}) * 2)
@@ -240,14 +249,14 @@ def test_reply_that_is_too_long_to_be_stored_is_made_again(device: Device, measu
     records = [record for record in found if record.id == TOO_LONG_ID]
     last = [record for record in records if "more" not in record.data]
     length = sum(len(record.raw) for record in records)
-    measure("length of both replies", length, "B", min=2 * 4_097, source="not to be stored")
+    measure("length of both replies", length, "B", min=2 * 4_097, source="too long to be stored")
     measure("last records", len(last), exact=2, source="PROTOCOL.md §3")
 
 
 @pytest.mark.requirement("ROB-01")
 def test_the_newest_replies_are_repeated(device: Device, measure: Measure) -> None:
-    """Repeats requests: the board must repeat the stored reply, byte by byte. It must execute a request again if the
-    reply is no longer stored, or if the text under the same id is different."""
+    """Sends requests again. The board must repeat the stored reply, byte by byte. It must execute a request again if
+    the reply is no longer stored, or if a request with the same id has a different text."""
     first = HARNESS_ID_MAX + 1
 
     def ask(number: int, context: str = "") -> bytes:

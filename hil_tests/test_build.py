@@ -32,7 +32,7 @@ ASSIGNMENT = re.compile(r"CONFIG_(\w+)=(\S+)|# CONFIG_(\w+) is not set")
 
 
 def assigned(*files: Path) -> dict[str, Any]:
-    """Options that the files set, without CONFIG_; later files win."""
+    """Options set in these files, without CONFIG_; later files override earlier ones."""
     found: dict[str, Any] = {}
     for path in files:
         for line in path.read_text().splitlines():
@@ -43,7 +43,7 @@ def assigned(*files: Path) -> dict[str, Any]:
     return found
 
 
-# In QEMU the release image has simulated drivers and one core.
+# Not in QEMU, where the release image has simulated drivers and one core.
 @pytest.mark.boards("hardware", "virtual", needs="a build of the release configuration")
 @pytest.mark.requirement("REL-01")
 def test_release_image_has_the_expected_options(board: BoardInUse, measure: Measure) -> None:
@@ -68,8 +68,8 @@ def test_release_image_has_the_expected_options(board: BoardInUse, measure: Meas
 @pytest.mark.requirement("PERF-05")
 @pytest.mark.parametrize("image", [WITH_CONSOLE, RELEASE])
 def test_call_chains_fit_into_the_stacks(board: BoardInUse, measure: Measure, image: str) -> None:
-    """Compares the deepest call chain of each task, from the compiler's call graphs, with its stack. The host's frames
-    are larger than the chip's, so a chain that fits here also fits on the chip.
+    """Compares the deepest call chain of each task, from the compiler's call graphs, with the size of the task's stack.
+    The host's stack frames are larger than the chip's, so a chain that fits here also fits on the chip.
 
     The release image's monitor must not reach a function that formats text: its stack is too small for that.
     """

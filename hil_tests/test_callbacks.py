@@ -1,7 +1,7 @@
 """The memory manager calls its callbacks for each memory type on entering and leaving a level, with no lock held.
 
-The tests cross levels by moving thresholds. The check is made by the console (`bench.run what=threshold`) or by the
-monitor.
+The tests move thresholds so that memory crosses levels. The console (`bench.run what=threshold`) or the monitor makes
+the check.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from hotpin_hil.device import Device
 pytestmark = pytest.mark.requirement("API-09")
 
 CALLBACKS_MAX = 8
-"""Limit of each list of callbacks (PROTOCOL.md §1)."""
+"""Maximum length of each list of callbacks (PROTOCOL.md §1)."""
 BYTES = ("internal_ram", "dma_capable", "psram")
 KINDS = {"internal_ram": "INTERNAL", "dma_capable": "DMA", "psram": "PSRAM"}
 FAST_MS, SLOW_MS = 100, 3_600_000
@@ -39,7 +39,8 @@ QUERIES = (
 
 
 def crossed(device: Device, level: str, distance: int) -> dict[str, int]:
-    """Thresholds of this level: `distance` bytes above the free memory, and 4 KB more for each further memory type."""
+    """Thresholds of this level: `distance` bytes above each memory type's free memory, plus 4 KB for the second type
+    and 8 KB for the third."""
     stats = device.stats()
     found = {}
     for number, (name, memory) in enumerate(zip(BYTES, MEMORIES, strict=True)):
@@ -56,7 +57,8 @@ def check(device: Device) -> list[dict[str, Any]]:
 
 
 def texts(calls: list[dict[str, Any]], thresholds: dict[str, int]) -> str:
-    """The calls as text. The text shows a threshold only if it is wrong, so the text is the same on all boards."""
+    """The calls as text. It contains a threshold only if the threshold is wrong, so correct calls give the same text on
+    all boards."""
     return ", ".join(
         f"{call['callback']} {call['kind']} {call['type']}"
         + (
@@ -70,8 +72,9 @@ def texts(calls: list[dict[str, Any]], thresholds: dict[str, int]) -> str:
 
 def test_every_callback_is_called_for_every_level_of_one_check(device: Device, measure: Measure) -> None:
     """Makes all memory types and the fragmentation enter the warning level, then the critical level, and leave both,
-    each in one check. Every check must call all callbacks for each of them."""
-    device.monitor(start=SLOW_MS)  # the interval is too long for a sample, but the monitor's task exists
+    each in one check. Every check must call all callbacks, once per memory type and for the fragmentation."""
+    # The monitor's task exists, but its interval is too long for a sample during the test.
+    device.monitor(start=SLOW_MS)
     device.thresholds(**only())
     low = {**crossed(device, "warning", 12 * KB), "fragmentation_warning": 0}
     critical = {**crossed(device, "critical", 8 * KB), "fragmentation_critical": 0}
@@ -117,7 +120,12 @@ def test_no_lock_is_held_while_a_callback_runs(device: Device, monitor: Monitor,
     device.callbacks(add=2, call="block")
     trigger(device, monitor)
     blocked = poll(device.callbacks, lambda state: bool(state["blocked"]), "a blocked callback", POLLS)
-    measure("calls of the callbacks", len(blocked["calls"]), exact=1, source="the first blocks the second")
+    measure(
+        "calls of the callbacks",
+        len(blocked["calls"]),
+        exact=1,
+        source="the second callback waits for the first",
+    )
     for command in QUERIES:
         device.command(command)
     device.log("Meanwhile")
@@ -126,7 +134,10 @@ def test_no_lock_is_held_while_a_callback_runs(device: Device, monitor: Monitor,
     device.monitor(start=2 * FAST_MS)
     device.bench("threshold", 1)
     measure(
-        "the callback still blocks", device.callbacks()["blocked"], exact=True, source="nothing waits for it"
+        "the callback still blocks",
+        device.callbacks()["blocked"],
+        exact=True,
+        source="no command waited for the callback",
     )
     drivers_free = device.resources().drivers_free
     measure("the drivers' lock is free", drivers_free, exact=True, source="sys.resources")
@@ -140,9 +151,9 @@ def test_no_lock_is_held_while_a_callback_runs(device: Device, monitor: Monitor,
 
 def test_a_callback_may_call_the_manager(device: Device, monitor: Monitor, measure: Measure) -> None:
     """Registers callbacks that call a function of the manager from the monitor's task, for each function in turn. The
-    call must succeed, on entering a level and on leaving it."""
+    call must succeed, both when a level is entered and when it is left."""
     names = [name for name in device.callbacks()["can_call"] if name not in ("block", "panic")]
-    assert len(names) >= 15, f"only {names} can be called"
+    assert len(names) >= 15, f"callbacks can call only {names}"
     for name in names:
         device.callbacks(reset=True)
         device.callbacks(add=2, call=name)

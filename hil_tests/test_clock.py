@@ -1,5 +1,5 @@
-"""Monitoring and durations stay right when the clock crosses the 31-bit and 32-bit limits, and timeouts count from the
-right moment."""
+"""Monitoring and durations stay correct when the clock crosses the 31-bit and 32-bit limits, and timeouts count from
+the last data."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LIMITS_MS = {
     "us_32_bits": (1 << 32) // 1000,
     "ms_31_bits": 1 << 31,
 }
-"""Time since boot when a counter of microseconds or milliseconds changes its sign or wraps."""
+"""Times since boot in ms at which a counter of microseconds or milliseconds changes its sign or wraps."""
 SHORTLY_MS = 700
 """Time from the start of each step to the limit; each step ends after the limit."""
 INTERVAL_MS = 500
@@ -30,8 +30,8 @@ TOLERANCE_MS = 5
 STALL_MS = 3_000
 """Jump of the clock, longer than CONFIG_HOTPIN_TTS_STALL_MS."""
 SLOW = 0.5
-"""Pace of the clock, slow enough that even on a loaded host the clock's jump comes during the first part of the stream
-(1 s)."""
+"""Speed of the board's clock relative to real time. At this speed, the clock's jump comes during the first part of the
+stream (1 s), even on a loaded host."""
 
 each_limit = pytest.mark.parametrize("limit_ms", LIMITS_MS.values(), ids=LIMITS_MS)
 
@@ -87,8 +87,8 @@ def test_duration_of_a_change_past_the_limit_is_right(
 def test_playback_may_pause_for_data_at_any_time(
     device: Device, modes: Modes, clock: BoardClock, host_pace: HostPace, measure: Measure
 ) -> None:
-    """Plays the first part of a stream for longer than the timeout for missing data (the clock jumps), and sends the
-    rest just after that part has ended. The timeout must count from the last data, so the whole stream must be
+    """Plays the first part of a stream and makes the clock jump by more than the timeout for missing data. Sends the
+    rest just after the first part has ended. The timeout must count from the last data, so the whole stream must be
     played."""
     modes.to(VOICE)
     frames = RATE_HZ + RATE_HZ // 8

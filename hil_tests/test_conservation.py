@@ -1,6 +1,7 @@
-"""`sys.resources` shows each allocated resource. Every test compares it at its end (fixtures/conservation.py).
+"""`sys.resources` counts each allocated resource. The suite compares the counts after every test
+(fixtures/conservation.py).
 
-Without this test, "nothing is left" could mean that nothing was checked.
+Without these tests, "nothing is left" could mean that nothing was counted.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ Take = Callable[[Device], object]
 
 MODE = {"mode", "heaps", "pool_blocks", "queues", "camera", "audio", "stt"}
 DRIVERS = {"camera_power_down", "i2s_channels", "i2s_running"}
-"""Resources that QEMU builds do not have, because they simulate the camera and the sound."""
+"""Resources that do not exist in QEMU builds, which simulate the camera and the sound."""
 
 TAKEN: dict[str, tuple[Take, set[str]]] = {
     "a block": (lambda device: device.hold("DMA", size=100), {"heaps", "holds", "held"}),

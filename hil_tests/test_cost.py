@@ -1,6 +1,6 @@
-"""Cost of the memory manager: time of its calls, CPU share, memory.
+"""Cost of the memory manager: duration of its calls, CPU share, memory.
 
-Only a chip can measure the times; a virtual board runs on the host's CPU.
+The times are measured only on boards that run the chip's code; a virtual board runs on the host's CPU.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ def qemu_extra_args(qemu_extra_args: str | None) -> str | None:
 
 
 def times(bench: BenchTimes, board: BoardInUse) -> dict[str, int]:
-    """The median time of a call, and the maximum on boards where the host cannot delay it.
+    """The median duration of a call, and the maximum on boards where the host cannot delay the call.
 
-    In QEMU, the maximum depends on the host's scheduler.
+    In QEMU, the maximum is left out, because it depends on the host's scheduler.
     """
     found = {"median": bench.median_us}
     return found | {"longest": bench.max_us} if board.is_real_chip else found
@@ -91,8 +91,8 @@ def test_threshold_check_takes_less_than_a_millisecond(
 def test_monitor_takes_a_thousandth_of_the_processor_at_most(
     device: Device, monitor: Monitor, measure: Measure
 ) -> None:
-    """Computes the CPU share from `cpu_us_per_sample` of `mem.self`, the mean time of a sample with its threshold
-    check."""
+    """Computes the CPU share from `cpu_us_per_sample` of `mem.self`, which is the mean CPU time of a sample and its
+    threshold check."""
     monitor.start()
     monitor.samples(BUSY_SAMPLES)
     cost = device.self_cost()
@@ -170,7 +170,7 @@ def test_tasks_that_stay_have_stack_to_spare(device: Device, modes: Modes, measu
             unused,
             "B",
             min=TASK_STACK_SPARE,
-            source="an interrupt's frame and another call",
+            source="room for an interrupt frame and another call",
         )
 
 
@@ -216,7 +216,8 @@ def test_extensions_have_the_variables_of_their_budget(
     dut: Any, device: Device, measure: Measure, sources: tuple[str, ...], budget: tuple[int, int]
 ) -> None:
     """Compares the size of the component's variables in internal and in RTC memory with the documented budget. In a
-    host build internal memory may differ by a factor of 2: pointers are twice as long, and locks are smaller."""
+    host build, the size in internal memory may differ by a factor of 2, because pointers are twice as long and locks
+    are smaller."""
     elf = Path(dut.app.elf_file)
     source = "memory budget in firmware/README.md"
     internal, rtc = budget

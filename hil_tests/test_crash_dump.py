@@ -1,4 +1,5 @@
-"""The core dump contains the state of memory before the crash: real allocations, real panics, read from the flash."""
+"""The core dump contains the state of memory before the crash. The tests make real allocations, cause real panics, and
+read the dump from the flash."""
 
 from __future__ import annotations
 
@@ -29,7 +30,8 @@ PANICS = ("abort", "null", "stack", "heap", "wdt")
 """Kinds of panic. They include a stack overflow, a corrupt heap, and a hang with interrupts off."""
 SPARE = re.compile(rb"Core dump used \d+ bytes on stack\. (\d+) bytes left free")
 SPARE_MIN = 256
-"""Minimum number of unused bytes: the depth of the calls depends on ESP-IDF's version."""
+"""Minimum number of bytes left unused on the core dump's stack: a margin, because the call depth depends on ESP-IDF's
+version."""
 
 
 ReadStory = Callable[[], MemoryStory]
@@ -46,7 +48,7 @@ def read(dut: Any, device: Device, tmp_path: Path, measure: Measure) -> ReadStor
         assert dump is not None
         measure("its checksum is right", dump.is_sound, exact=True, source="esp_core_dump_types.h")
         story = read_story(content)
-        assert story is not None, "no story in the core dump"
+        assert story is not None, "the core dump contains no memory story"
         return story
 
     return read_it

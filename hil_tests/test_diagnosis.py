@@ -29,8 +29,8 @@ PIECE = 3 * KB
 
 
 def sample_before(device: Device, moment_ms: int) -> Event:
-    """The last statistics before this time on the board's clock. Call it when all pending log output has been
-    written."""
+    """The last statistics before this time on the board's clock. Call this function after all pending log output has
+    been written."""
     samples = device.events("mem.sample", since=Cursor())
     earlier = [event for event in samples if event.data["timestamp_ms"] <= moment_ms]
     assert earlier, f"no statistics were recorded before {moment_ms} ms"
@@ -44,8 +44,9 @@ def test_no_mem_names_the_missing_block_the_memory_before_it_and_who_holds_it(
     """Fills and splits DMA memory so that I2S fails as in the recorded logs, where the board had 27,267 B free for
     25,980 B but no block large enough.
 
-    The board must name the missing block and the memory before the failure. The comparison with a healthy state
-    identifies the user of the memory: the mode uses as much as before, so another part of the firmware has the rest.
+    The board must report the missing block and the memory before the failure. A comparison with a healthy state
+    identifies the user of the memory: the mode's drivers use as much as before, so another part of the firmware uses
+    the missing bytes.
     """
     modes.warm_up()
     monitor.stop()
@@ -53,7 +54,7 @@ def test_no_mem_names_the_missing_block_the_memory_before_it_and_who_holds_it(
     healthy = heaps.free(DMA.caps)
     heaps.leave(DMA, DMA.reachable(80 * KB))
     heaps.split(DMA, block=PIECE)
-    while heaps.can_hold(DMA, I2S_BLOCK):  # the rest of a heap may have merged with its last free piece
+    while heaps.can_hold(DMA, I2S_BLOCK):  # the free end of a heap may have merged with the last free piece
         heaps.hold(DMA, I2S_BLOCK)
     while heaps.free(DMA.caps) > RECORDED_FREE + 2 * PIECE and heaps.can_hold(DMA, PIECE):
         heaps.hold(DMA, PIECE)  # the number of free pieces must not depend on the board's heaps
@@ -76,7 +77,7 @@ def test_no_mem_names_the_missing_block_the_memory_before_it_and_who_holds_it(
     measure("largest free block", failed.largest, "B", exact=largest, source="arithmetic on heap.regions")
     measure("missing block in the event", change.data["missing"], "B", exact=I2S_BLOCK, source="mode.get")
 
-    monitor.stop()  # flushes the records of the log
+    monitor.stop()  # waits until all records of the log are written
     before = sample_before(device, change.t_ms)
     context = before.data["context"]
     measure(
@@ -107,7 +108,7 @@ def test_no_mem_names_the_missing_block_the_memory_before_it_and_who_holds_it(
         holder,
         "B",
         exact=taken,
-        source="memory taken by the test",
+        source="memory allocated by the test",
     )
 
 
@@ -168,7 +169,7 @@ def test_no_mem_of_a_driver_shows_in_ledger_and_failed_allocation(
 
 
 def scattered(regions: list[HeapState]) -> dict[int, int]:
-    """Heap start -> free bytes outside the largest free block, for each heap that has any."""
+    """Start address of each heap with free bytes outside its largest free block -> number of these bytes."""
     return {region.start: region.free - region.largest for region in regions if region.free > region.largest}
 
 
@@ -178,7 +179,7 @@ def total(regions: list[HeapState]) -> int:
 
 
 def most_scattered(before: list[HeapState], after: list[HeapState]) -> int:
-    """Start of the heap with the largest growth of free memory outside its largest block."""
+    """Start address of the heap in which free memory outside the largest block grew most."""
     known = scattered(before)
     grown = {start: lost - known.get(start, 0) for start, lost in scattered(after).items()}
     return max(grown, key=lambda start: grown[start])
@@ -186,7 +187,7 @@ def most_scattered(before: list[HeapState], after: list[HeapState]) -> int:
 
 @dataclass(frozen=True)
 class Split:
-    """A way to split memory in one mode. `leave`: bytes to leave free first, so that the split is visible."""
+    """A way to split memory in one mode. `leave`: bytes left free before the split, so that the split is visible."""
 
     mode: str
     memory: Memory
@@ -209,8 +210,8 @@ def test_fragmentation_is_traced_to_its_region_and_its_mode(
 ) -> None:
     """Splits memory in one mode of a cycle.
 
-    The statistics logged on entering and leaving each mode, and the heap maps at the same time, must identify the mode
-    and the heap.
+    The statistics logged on entering and leaving each mode must identify the mode; the heap maps read at the same times
+    must identify the mode and the heap.
     """
     modes.warm_up()
     modes.to(VOICE)
@@ -254,7 +255,7 @@ def test_fragmentation_is_traced_to_its_region_and_its_mode(
         heap.free - heap.largest,
         "B",
         min=split.block * split.count // 8,
-        source="the heap that most of the split blocks lie in",
+        source="the heap with most of the split blocks",
     )
 
 
@@ -273,7 +274,7 @@ BLOCK = 6 * KB
 
 
 def hold_row(heaps: Heaps, memory: Memory) -> tuple[list[int], list[int]]:
-    """Hold a row of adjacent blocks in one heap, followed by a free block that is larger than half of the row.
+    """Hold a row of adjacent blocks in one heap, followed by a free block larger than half of the row.
 
     Returns: The row, and the blocks that had to be held before the allocator reached such a place.
     """
@@ -285,7 +286,7 @@ def hold_row(heaps: Heaps, memory: Memory) -> tuple[list[int], list[int]]:
         block = heaps.hold(memory, BLOCK)
         after = {region.start: region for region in heaps.regions(memory)}
         (start,) = (start for start, region in after.items() if region.free != before[start].free)
-        # Cut from the start of the heap's largest block, like the previous block.
+        # The block was cut from the start of the heap's largest block, like the previous block.
         follows = before[start].largest - after[start].largest == before[start].free - after[start].free
         if start != place or not follows:
             passed, row, place = passed + row, [], start
@@ -335,7 +336,7 @@ def test_reverse_order_release_leaves_less_fragmentation(
         "B",
         low=BLOCKS // 2 * BLOCK,
         high=BLOCKS // 2 * (BLOCK + 4 * BLOCK_OVERHEAD),
-        source="guide, High Fragmentation: the blocks in front",
+        source="guide, High Fragmentation: the blocks that were allocated first",
     )
 
 
@@ -347,7 +348,7 @@ QUIET_MS = 600_000
 PLANTED = 16
 SETTLING = 20
 """Cycles before the first reading. Until the leaked blocks have filled the holes between the drivers' blocks, a
-driver's block may also take the remainder of its hole, which looks like noise."""
+driver's block may also use the remainder of its hole, which appears as noise in the readings."""
 
 
 def run_cycles(device: Device, modes: Modes, memory: Memory, series: Series) -> Leak:
@@ -380,10 +381,14 @@ def test_planted_leak_of_16_bytes_per_cycle_is_found_and_its_size_estimated(
         "B/cycle",
         low=PLANTED,
         high=PLANTED + 2 * BLOCK_OVERHEAD,
-        source="16 B planted, and the header of each block",
+        source="16 B planted, plus the header of each block",
     )
     measure(
-        "lower bound of the estimate", leak.low, "B/cycle", min=BUDGET_PER_CYCLE, source="beyond the budget"
+        "lower bound of the estimate",
+        leak.low,
+        "B/cycle",
+        min=BUDGET_PER_CYCLE,
+        source="the planted leak exceeds the budget",
     )
     measure(
         "smallest leak that this run finds",
@@ -398,7 +403,7 @@ def test_planted_leak_of_16_bytes_per_cycle_is_found_and_its_size_estimated(
 def test_planted_leak_adds_to_no_other_hold(
     device: Device, heaps: Heaps, monitor: Monitor, measure: Measure
 ) -> None:
-    """Releases the blocks leaked so far, and holds a block, which gets the leak's former id. The leak must continue
+    """Releases the blocks leaked so far, then holds a block, which gets the leak's former id. The leak must continue
     under another id."""
     before = device.resources().holds
     monitor.start()
@@ -410,10 +415,10 @@ def test_planted_leak_adds_to_no_other_hold(
     monitor.start()
     monitor.samples(3)
     leak = device.leak(off=True)
-    measure("id of the other hold", other, exact=1, source="the lowest free one, formerly the leak's")
+    measure("id of the other hold", other, exact=1, source="the lowest free id, formerly the leak's")
     holds = device.resources().holds - before
-    measure("blocks leaked", leak["leaked"], min=4, source="one at each sample")
-    measure("holds", holds, exact=2, source="the other one, and a new one of the leak")
+    measure("blocks leaked", leak["leaked"], min=4, source="one block at each sample")
+    measure("holds", holds, exact=2, source="the other hold, and a new hold of the leak")
     measure("bytes of the other hold", device.release(other), "B", low=KB, high=KB + 12, source="one block")
 
 

@@ -1,4 +1,5 @@
-"""Makes each operation fail in many ways: it must report the error, leave nothing behind, and then work again.
+"""Makes each operation fail in many ways. The operation must report the error, release all resources, and then work
+again.
 
 One test makes the n-th allocation fail, for each n from 1 to the last allocation of the operation. Others make the n-th
 ESP-IDF call fail, each step of a mode change, or two allocations of one operation. Each test records its number of
@@ -26,7 +27,8 @@ STREAM = tone(200)
 PAIRS = 12
 """Number of pairs of failing allocations per direction of a mode change."""
 CALLS_MAX = 4
-"""Maximum number of failing calls of one function in one operation; the capture calls some functions endlessly."""
+"""Maximum number of calls of one function that the test makes fail in one operation, because the sound capture calls
+some functions endlessly."""
 
 
 def without_pauses(device: Device, mode: str) -> None:
@@ -47,7 +49,8 @@ def fill_in_voice_mode(device: Device) -> None:
 
 
 def play_a_stream(device: Device) -> None:
-    """Opens, fills, plays and closes a stream. Also closes it after a failure, as the stream's owner does."""
+    """Opens, fills, plays and closes a stream. After a failure, also closes the stream, as the firmware's code
+    would."""
     fill(device)
     try:
         device.tts_play(wait=True)
@@ -74,7 +77,7 @@ OPEN = Operation(
     "tts.open", lambda device: device.tts_open(100), lambda device: device.tts_close(), allocates=1
 )
 PLAY = Operation("tts.play", play_a_stream, prepare=lambda device: without_pauses(device, VOICE), allocates=3)
-"""Audio chunks come from a pool, so only the stream and its task allocate."""
+"""Audio chunks come from a pool, so only the stream and the playback task allocate."""
 CLOSE = Operation("tts.close", lambda device: device.tts_close(), fill, fill_in_voice_mode)
 START = Operation(
     "mem.monitor start",
@@ -116,8 +119,8 @@ COMMANDS = [
 
 
 def log_and_wait(device: Device) -> None:
-    """Log, and wait. While monitoring is off, a log starts a short-lived task; `monitor(stop=True)` waits until it has
-    ended."""
+    """Log, and wait. While monitoring is off, a log starts a short-lived task; `monitor(stop=True)` waits until the
+    task has ended."""
     device.log("Sweep")
     device.monitor(stop=True)
 
@@ -138,7 +141,7 @@ OPERATIONS = [
 
 
 def record(measure: Measure, operation: Operation, kind: str, outcome: Outcome) -> None:
-    """Prints and records the number of cases and the problems."""
+    """Prints the number of cases, and records the number of cases and the problems."""
     print(
         f"{operation.name}: {outcome.cases} injected failures of {kind}; "
         f"the operation still succeeded in {outcome.survived}"

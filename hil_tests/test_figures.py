@@ -1,6 +1,6 @@
 """Every reported figure changes by exactly the size of a block that the test holds.
 
-This detects a figure that is constant or belongs to another memory type. The size of the block comes from a heap walk.
+This detects a figure that is constant or that reports another memory type. The expected size comes from a heap walk.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from hotpin_hil.device import Device
 from hotpin_hil.link.channel import Cursor
 
 SIZES = {"internal": 1_236, "psram": 5_432}
-"""Block size for each memory type: different, and neither powers of two nor multiples of each other."""
+"""Block size in bytes for each memory type. The sizes differ, and are neither powers of two nor multiples of each
+other."""
 SOURCE = "bytes of the held blocks and their headers (heap.blocks)"
 MEMORIES = {"internal": INTERNAL, "psram": PSRAM}
 
@@ -36,7 +37,7 @@ class Walk:
 
 
 def walk(device: Device) -> Walk:
-    """Walks all blocks; free ones are listed with a negative size."""
+    """Walks all blocks, and counts only the used ones: free blocks are listed with a negative size."""
 
     def used(memory: Memory) -> int:
         return sum(
@@ -47,12 +48,14 @@ def walk(device: Device) -> Walk:
 
 
 def hold_both(device: Device, heaps: Heaps) -> dict[str, int]:
-    """Holds a block of each memory type; returns the bytes that each takes."""
+    """Holds a block of each memory type; returns the bytes that each block uses, header included."""
     before = walk(device)
     for name, memory in MEMORIES.items():
         heaps.hold(memory, SIZES[name])
     taken = walk(device) - before
-    assert all(taken[name] >= SIZES[name] + BLOCK_OVERHEAD for name in SIZES), f"the walk shows {taken}"
+    assert all(taken[name] >= SIZES[name] + BLOCK_OVERHEAD for name in SIZES), (
+        f"according to the heap walk, the blocks use only {taken}"
+    )
     return taken
 
 
@@ -73,7 +76,7 @@ def test_deltas_follow_held_blocks(device: Device, heaps: Heaps, measure: Measur
 
 
 def against_baseline(device: Device, since: Cursor, mode: str) -> dict[str, int]:
-    """The figures of the log line that compares a mode with its baseline."""
+    """The figures in the log line that compares a mode with its baseline."""
     pattern = rf"{mode} mode against its baseline: internal ([+-]\d+), PSRAM ([+-]\d+) bytes"
     line = device.wait_line(pattern, since=since)
     found = re.search(pattern, line.text)
@@ -82,8 +85,8 @@ def against_baseline(device: Device, since: Cursor, mode: str) -> dict[str, int]
 
 
 HOLES_B = 24
-"""Tolerance: a block that is allocated again may get another hole, including a remainder of up to 12 bytes that is too
-small for a block."""
+"""Tolerance in bytes: a block that is allocated again may be placed in another hole and then include a remainder of up
+to 12 bytes, which is too small for another block."""
 
 
 @pytest.mark.needs("camera")
@@ -92,9 +95,9 @@ def test_modes_are_compared_with_their_own_baselines(
     device: Device, heaps: Heaps, modes: Modes, measure: Measure
 ) -> None:
     """Sets the baseline of each mode, then holds blocks before each of two mode changes. The comparison in the log must
-    show all blocks held since the mode's baseline.
+    include all blocks held since the mode's baseline was set.
 
-    Setting other baselines must not change those of the modes.
+    Setting other baselines must not change the baselines of the modes.
     """
     modes.warm_up()
     for mode in (VOICE, CAMERA):
@@ -124,7 +127,7 @@ def test_modes_are_compared_with_their_own_baselines(
                 f"baseline of {state}: change of {name}",
                 figure - levels[name],
                 exact=0,
-                source="not set again",
+                source="the baseline was not set again",
             )
 
 
@@ -161,15 +164,15 @@ def heap_free(device: Device, memory: Memory) -> int:
 
 NETWORK = re.compile(r"Modelled network: (\d+) bytes internal, (\d+) PSRAM in (\d+) blocks")
 NETWORK_BLOCKS = [1_600] * 10 + [6_656, 3_584, 2_304]
-"""Sizes of the receive buffers and stacks (network_model's Kconfig)."""
+"""Sizes in bytes of the modelled receive buffers and stacks (network_model's Kconfig)."""
 SMALL_BLOCK, INTERNAL_LIMIT = 512, 58_900
 PSRAM_BLOCK, PSRAM_LIMIT = 32_768, 65_544
 
 
 @pytest.mark.requirement("BOOT-01")
 def test_modelled_network_takes_what_it_says(device: Device, measure: Measure) -> None:
-    """Computes the blocks, with their headers, that the modelled network must allocate to take its configured memory.
-    The log line and the heap must match."""
+    """Computes which blocks, with their headers, the modelled network must allocate to use the configured amount of
+    memory. The log line and the heap must match."""
     fixed = sum(size + BLOCK_OVERHEAD for size in NETWORK_BLOCKS)
     small = (INTERNAL_LIMIT - fixed) // (SMALL_BLOCK + BLOCK_OVERHEAD)
     in_psram = PSRAM_LIMIT // (PSRAM_BLOCK + BLOCK_OVERHEAD)

@@ -42,20 +42,21 @@ NAMES = {
 }
 INTERVAL_MS = 100
 SLOW_MS = 2000
-"""Interval longer than the test holds its blocks, so that no sample is taken meanwhile."""
+"""Monitoring interval long enough that no sample is taken while the test holds its blocks."""
 LONG_S = 3600
 OWN_BYTES = 512
-"""Maximum heap that writing a row takes temporarily: for NVS's index, for the handle, and for an item of NVS's list."""
+"""Maximum number of heap bytes that writing a row uses temporarily: for NVS's index, for the handle, and for an item of
+NVS's list."""
 DIP = 16 * KB
 PAGES_PER_1000_ROWS = 115
-"""Limit for the pages of flash erased per 1,000 rows, including those that NVS moves (README.md of memory_history:
+"""Maximum number of flash pages erased per 1,000 rows, including the pages that NVS moves (README.md of memory_history:
 110)."""
 BURST = 60
 CUTS = 4
 CUT_S = 0.03
-"""Increment of the delay from one power cut to the next, so that each cut hits another place."""
+"""Increment of the delay from one power cut to the next in s, so that each cut hits another place."""
 CUT_LAST_S = 2
-"""Longest delay; every board has written rows by then."""
+"""Longest delay in s; every board has written rows by then."""
 REQUEST = HARNESS_ID_MAX + 1
 """Id of the first request that never gets a reply."""
 STACK_SPARE = 0.25
@@ -63,7 +64,7 @@ STACK_SPARE = 0.25
 
 @pytest.fixture
 def history(device: Device) -> Device:
-    """The board with an empty history that does not write periodic rows."""
+    """The board, with an empty history."""
     device.flash_history(last=0, erase=True)
     return device
 
@@ -121,7 +122,7 @@ def test_row_names_the_mode_after_a_change_that_failed(
     history: Device, modes: Modes, monitor: Monitor, measure: Measure, steps: list[str]
 ) -> None:
     """Makes a mode change fail at different steps: the next row must name the mode in which the board is afterwards.
-    Prediction and learned thresholds get the mode from the same call."""
+    The prediction and the learned thresholds get the mode from the same call."""
     monitor.start(INTERVAL_MS)
     for mode, other in ((CAMERA, VOICE), (VOICE, CAMERA)):
         modes.to(mode)
@@ -172,7 +173,7 @@ def test_each_critical_level_writes_a_row(
     history: Device, heaps: Heaps, monitor: Monitor, measure: Measure, level: str
 ) -> None:
     """Sets the thresholds so that the current memory first reaches only the warning level, which must write no row, and
-    then the critical level, which must write one."""
+    then the critical level, which must write a row."""
     heaps.split(PSRAM, block=64 * KB)
     reached, beyond = (1, 100) if level == "fragmentation" else (heaps.free(TOTAL_CAPS) + KB, 0)
     history.thresholds(**only())
@@ -209,8 +210,8 @@ def test_failed_write_is_reported_and_hinders_no_later_one(history: Device, meas
 def test_row_that_waits_for_its_next_attempt_is_erased_too(
     history: Device, heaps: Heaps, monitor: Monitor, measure: Measure
 ) -> None:
-    """Makes the write of a critical warning's row fail, pauses the history so that no sample tries it again, and erases
-    the history. The waiting row must not be written afterwards."""
+    """Makes the write of a critical warning's row fail, pauses the history so that no sample retries the write, and
+    erases the history. The waiting row must not be written afterwards."""
     monitor.start(SLOW_MS)
     history.flash_history(last=0, every_s=LONG_S, pause=False)
     history.fail_call("nvs_commit", count=2)
@@ -231,8 +232,8 @@ def test_row_that_waits_for_its_next_attempt_is_erased_too(
 def test_row_that_cannot_be_written_is_tried_again_at_the_next_samples(
     history: Device, heaps: Heaps, monitor: Monitor, measure: Measure
 ) -> None:
-    """Raises three critical warnings, each of which makes a row, and makes the next 3, 1 and 2 writes fail. A row is
-    tried three times, then dropped; the next row has three attempts again.
+    """Raises three critical warnings, each of which causes a row, and makes 3, 1 and 2 of the attempts to write these
+    rows fail. The firmware tries to write a row three times, then drops it; the next row has three attempts again.
 
     If there are rows in flash, an attempt whose first write fails starts a new history and writes again, so two
     failures use up one attempt.
@@ -256,7 +257,7 @@ def test_row_that_cannot_be_written_is_tried_again_at_the_next_samples(
 
 def test_critical_rows_are_limited(history: Device, heaps: Heaps, monitor: Monitor, measure: Measure) -> None:
     """Enters the critical level 12 times: only the documented number of rows may be written, but every warning must be
-    counted. After a regular row, the limit starts again."""
+    counted. After a regular row, the count starts again."""
     monitor.start(INTERVAL_MS)
     entered, limit = 12, 8
     for when in ("at first", "after a regular row"):
@@ -282,8 +283,8 @@ def test_critical_rows_are_limited(history: Device, heaps: Heaps, monitor: Monit
 def test_row_repeats_no_value_of_an_earlier_row(
     history: Device, heaps: Heaps, monitor: Monitor, measure: Measure
 ) -> None:
-    """Fills and splits memory until a row is written, then releases it: a later row must only have the worst values of
-    its own samples."""
+    """Fills and splits memory until a row is written, then releases that memory. A later row must have only the worst
+    values of its own samples."""
     history.thresholds(**only())
     monitor.start(INTERVAL_MS)
     filled = heaps.leave(PSRAM, PSRAM.reachable(400 * KB))
@@ -293,7 +294,7 @@ def test_row_repeats_no_value_of_an_earlier_row(
     written(history, 0)
     for identifier in (*split, filled):
         heaps.release(identifier)
-    # A row may be waiting for its write, so the row after it may have begun before the release.
+    # A row may still be waiting to be written, and the row after it may include samples from before the release.
     calm = written(history, history.flash_history(last=0).newest + 2).rows[0]
     disturbed = history.flash_history(pause=True).rows[-1]
     for memory in MEMORIES:
@@ -363,7 +364,7 @@ def test_interrupted_write_leaves_whole_rows(history: Device, supply: Supply, me
         measure(f"{when}no row is missing", gapless, exact=True, source="consecutive numbers")
         same = all(before.get(row.sequence, row) == row for row in found.rows)
         measure(f"{when}earlier rows are unchanged", same, exact=True, source="mem.history before")
-        # An emulated board on a busy machine may not have written a row yet: this cut does not count.
+        # An emulated board on a busy machine may not have written a row yet. Such a cut does not count.
         cuts += found.newest > max(before, default=0)
         request, pause_s = request + 1, pause_s + CUT_S
         assert pause_s < CUT_LAST_S, f"{cuts} of {CUTS} cuts came while rows were being written"
@@ -399,7 +400,7 @@ def test_a_day_of_rows_is_kept_and_wears_the_flash_as_stated(
     found = kept(history)
     content = read_partition(dut, history, tmp_path)
     numbers = [row.sequence for row in found]
-    measure("rows kept", len(numbers), min=ROWS_MIN, source="24 h of 10 minutes")
+    measure("rows kept", len(numbers), min=ROWS_MIN, source="one row per 10 minutes for 24 h")
     newest = rows + 1
     measure(
         "the newest rows, without a gap",
@@ -425,7 +426,8 @@ def test_damaged_and_foreign_contents_begin_a_new_history(
     history: Device, dut: Any, tmp_path: Path, measure: Measure
 ) -> None:
     """Changes the format number of all rows in flash, as if other firmware had written them: the board must ignore and
-    report them, and start a new history. Then fills the partition with foreign data: a new history again."""
+    report them, and start a new history. Then fills the partition with foreign data, which must also start a new
+    history."""
     history.flash_history(last=0, write=14)
     before = kept(history)
     content = read_partition(dut, history, tmp_path)
@@ -448,11 +450,11 @@ def test_damaged_and_foreign_contents_begin_a_new_history(
 
 
 def other_format(content: bytes) -> bytes:
-    """The partition with the same rows under another format number."""
+    """The partition's content with the same rows, but another format number."""
     changed = bytearray(content)
     at = 0
     while (at := content.find(struct.pack("<H", 0x4D48), at)) >= 0:
-        entry = at - 32  # the blob's item; its last word is the CRC of the data
+        entry = at - 32  # the NVS item of the blob; its last word is the CRC of the data
         size = struct.unpack_from("<H", content, entry + 24)[0]
         is_blob = at % 32 == 0 and content[entry + 1] == 0x42
         if (
@@ -475,7 +477,7 @@ def other_format(content: bytes) -> bytes:
 def test_cost_is_within_the_budget(
     history: Device, heaps: Heaps, monitor: Monitor, board: BoardInUse, measure: Measure
 ) -> None:
-    """Checks the memory of the task and the variables, the reserve of the stack after real writes, and the heap for
+    """Checks the memory of the task and of the variables, the unused stack after real writes, and the heap used for
     NVS's index. On a host board the stack's figure is only modelled, because the host cannot measure the chip's stack
     use."""
     monitor.start(INTERVAL_MS)
@@ -485,7 +487,11 @@ def test_cost_is_within_the_budget(
     history.flash_history(last=0, pause=True)
     index = before - heaps.free(INTERNAL.caps)
     measure(
-        "heap for the index of NVS", index, "B", max=6 * 2 * 132 + 80, source="132 B per 29 items of a page"
+        "heap for the index of NVS",
+        index,
+        "B",
+        max=6 * 2 * 132 + 80,
+        source="NVS: 132 B per 29 items of a page",
     )
     spare = history.stack_unused()["mem_history"]
     measure(
@@ -493,7 +499,7 @@ def test_cost_is_within_the_budget(
         spare,
         "B",
         min=found.stack_size * STACK_SPARE,
-        source="a quarter, as the guide asks",
+        source="a quarter, as the guide requires",
         klass="measured" if board.runs_chip_code else "modelled",
     )
     measure("internal memory", found.bytes_internal, "B", max=4 * KB, source="budget in firmware/README.md")

@@ -22,7 +22,7 @@ INTERVAL_MS = 500
 TOLERANCE_MS = 5
 """1 % of the interval (requirement MON-01)."""
 OUTPUT_MS = 1_730
-"""Time for which the output is held: three intervals and part of a fourth."""
+"""Time for which the output's lock is held: three intervals and part of a fourth."""
 
 
 @pytest.mark.requirement("TRN-06")
@@ -45,7 +45,7 @@ def test_requests_end_with_an_error_while_the_drivers_are_held(
         "duration of the request",
         event.data["duration_ms"],
         "ms",
-        low=STATE_TIMEOUT_MS - 10,  # less one 10 ms tick
+        low=STATE_TIMEOUT_MS - 10,  # minus one tick of 10 ms
         high=STATE_TIMEOUT_MS + 100,
         source="CONFIG_HOTPIN_STATE_LOCK_TIMEOUT_MS",
     )
@@ -64,8 +64,8 @@ def test_requests_end_with_an_error_while_the_drivers_are_held(
 
 
 LONGEST_MS = 20_000
-"""Time for which the drivers are held. It leaves the harness 15 s of board time to send a command, which waits 5 s for
-the drivers."""
+"""Time for which the drivers' lock is held. The harness has 15 s of board time to send a command, which then waits 5 s
+for the lock."""
 PIECE = bytes(8)
 USERS_OF_DRIVERS: dict[str, dict[str, Any]] = {
     "tts.open": {},
@@ -74,8 +74,8 @@ USERS_OF_DRIVERS: dict[str, dict[str, Any]] = {
     "tts.close": {},
     "stt.read": {"bytes": 2},
 }
-"""Commands in voice mode with their arguments. If the drivers were not held, each would succeed or fail with another
-error."""
+"""Commands with their arguments, sent in voice mode. If the drivers' lock were free, each would succeed or fail with
+another error."""
 
 
 @pytest.mark.requirement("TRN-06")
@@ -94,7 +94,7 @@ def test_commands_wait_for_the_drivers_and_then_do_nothing(
     after = device.tts_write(PIECE)
     measure("state of the stream", after.state, exact=before.state, source="nothing was opened or played")
     grown = (after.written or 0) - (before.written or 0)
-    measure("bytes written", grown, "B", exact=len(PIECE), source="one tts.write was obeyed")
+    measure("bytes written", grown, "B", exact=len(PIECE), source="only the last tts.write was executed")
     device.tts_close()
 
 

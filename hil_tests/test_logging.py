@@ -21,26 +21,27 @@ from hotpin_hil.protocol.fields import BOX_FIELDS, DELTA_LABELS
 from hotpin_hil.protocol.request import HARNESS_ID_MAX, encode_request
 
 BOX_LINES = 28
-"""The guide's Log Format, borders included."""
+"""Number of lines in the guide's Log Format, borders included."""
 
 LOAD_TASKS = 3
 LOAD_PERIOD_MS = 2
-"""Log period of each task: the transmit ring stays full, so a box that is written without the lock waits for room after
-some of its lines, and another task's line splits it."""
+"""Log period of each task. It is short enough to keep the transmit ring full. A box written without the lock would have
+to wait for room between its lines, and another task's line would split it."""
 PAUSE_MAX_MS = 300
-"""Maximum pause of a task around a box, whose 1.7 KB take 150 ms at 115200 baud."""
+"""Maximum time in which a load task cannot log while a box is written; the 1.7 KB of a box take 150 ms at 115200
+baud."""
 ROUNDS = 5
 BOXES_IN_A_ROW = 3
 STATES_MAX = 4
 """MEMORY_STATES_MAX in memory_manager.h."""
 VOLATILE = {"t", "n", "b", "id"}
-"""Members of every reply, which are not part of a baseline."""
+"""Members that every reply has; they are not figures of a baseline."""
 JUST_TAKEN = 3 * KB
 CONTEXT_MAX = 31
-"""Characters of the longest context (MEMORY_CONTEXT_SIZE in memory_manager.h)."""
+"""Maximum length of a context in characters (MEMORY_CONTEXT_SIZE in memory_manager.h)."""
 LONG_MS = 600_000
 FIRST_REQUEST = HARNESS_ID_MAX + 1
-"""Id of the first request that the test encodes itself."""
+"""First id of the requests that the test encodes itself."""
 
 EVERYTHING = {**{memory.name: memory.caps for memory in MEMORIES}, "total": TOTAL_CAPS}
 """Memory types with a delta in the box, and their capabilities."""
@@ -61,10 +62,10 @@ def deviations(device: Device, since: Cursor) -> str:
 
 @pytest.mark.requirement("LOG-02")
 def test_box_is_the_guides_line_by_line(device: Device, heaps: Heaps, measure: Measure) -> None:
-    """Logs figures of different widths and signs: after boot, with little free memory, and with more than at the
-    baseline.
+    """Logs figures of different widths and signs: after boot, with little free memory, and with more free memory than
+    at the baseline.
 
-    The harness renders the same figures in the guide's layout and compares each line.
+    The test renders the same figures in the guide's layout and compares each line.
     """
     start = boot_start(device)
     logged = device.mark()
@@ -100,7 +101,7 @@ def test_box_is_the_guides_line_by_line(device: Device, heaps: Heaps, measure: M
 def test_box_is_whole_while_three_tasks_log(device: Device, measure: Measure) -> None:
     """Lets three tasks of higher priority log continuously while several boxes in a row are written.
 
-    The test also measures the load: every task must keep logging around each box.
+    The test also verifies the load: every task must keep logging just before and after each box.
     """
     start = device.mark()  # before the load, so that its first lines count for the first box
     device.command("log.load", tasks=LOAD_TASKS, every=LOAD_PERIOD_MS)
@@ -149,7 +150,8 @@ def loaders(device: Device, since: Cursor, from_ms: int = 0) -> dict[str, list[i
 
 
 def longest_pause(times: list[int], moment: int) -> float:
-    """Milliseconds from the last time before a moment to the first time after it; infinite if either is missing."""
+    """Milliseconds between the last of `times` before `moment` and the first after it; infinite if either is
+    missing."""
     before = max((time for time in times if time <= moment), default=-math.inf)
     return min((time for time in times if time >= moment), default=math.inf) - before
 
@@ -167,14 +169,14 @@ def first_box(device: Device, context: str, since: Cursor) -> Box | None:
 def test_hidden_boxes_stay_hidden_and_later_ones_are_written(
     device: Device, monitor: Monitor, measure: Measure
 ) -> None:
-    """Hides the boxes with a typed command, twice. Boxes logged before the harness's next request must stay hidden,
-    later ones must be written. Monitoring must continue, and it must be possible to stop it."""
+    """Hides the boxes with a typed command, twice. Boxes logged before the harness's next request must stay hidden, and
+    boxes logged later must be written. Monitoring must continue, and it must be possible to stop it."""
     monitor.start()
     start = device.mark()
     for line in (b"log.quiet what=boxes", b"log.quiet what=boxes", b"mem.log context=Hidden"):
         device.channel.send(line + b"\n")
     sample_of(device, "Hidden", start)
-    monitor.samples(2)  # without a request
+    monitor.samples(2)  # the fixture waits here without sending a request
     device.log("Shown")
     measure("box after the silence", device.wait_box("Shown", since=start).context, exact="Shown")
     monitor.complete_checks(2)
@@ -201,7 +203,7 @@ def test_logged_figures_are_of_the_moment_they_name(
     device: Device, heaps: Heaps, monitor: Monitor, measure: Measure, memory: Memory
 ) -> None:
     """Logs, allocates and logs again, and compares each log with direct reads. The original firmware printed the
-    monitor's last sample both times (103 of 116 pairs)."""
+    monitor's last sample both times in 103 of 116 recorded pairs."""
     start = device.mark()
     steps = {"Before": 0, "After": 12 * KB, "After more": 40 * KB}
     for context, size in steps.items():
@@ -238,9 +240,9 @@ def test_logged_figures_are_of_the_moment_they_name(
 def test_log_right_after_an_allocation_has_its_bytes(
     device: Device, monitor: Monitor, measure: Measure
 ) -> None:
-    """Sends a log, an allocation and another log in one write, so that only a few ms lie between the two logs. They
-    must differ by the block."""
-    monitor.start(LONG_MS)  # without the monitor, each log would create a task, which takes memory
+    """Sends a log command, an allocation and another log command in one write, so that the two logs are only a few ms
+    apart. They must differ by the allocated block."""
+    monitor.start(LONG_MS)  # without the monitor, each log would create a task, which uses memory
     start = device.mark()
     for round_ in range(ROUNDS):
         before, after = f"Round {round_}", f"Allocated in round {round_}"
@@ -258,7 +260,12 @@ def test_log_right_after_an_allocation_has_its_bytes(
         taken = samples[0]["internal_free"] - samples[1]["internal_free"]
         least = JUST_TAKEN + BLOCK_OVERHEAD
         measure(
-            f"round {round_}: taken", taken, "B", low=least, high=least + 12, source="a block and its rest"
+            f"round {round_}: taken",
+            taken,
+            "B",
+            low=least,
+            high=least + 12,
+            source="the block, its header, and a remainder too small for a block",
         )
     device.barrier()
 
@@ -267,7 +274,7 @@ def test_log_right_after_an_allocation_has_its_bytes(
 
 
 def measure_unchanged(device: Device, measure: Measure, baselines: dict[str, dict[str, Any]]) -> None:
-    """Check that the states still have these baselines."""
+    """Check that the states still have the given baselines."""
     for state, expected in baselines.items():
         now = device.baseline(state=state)
         changed = [name for name, value in expected.items() if name not in VOLATILE and now[name] != value]
@@ -279,7 +286,7 @@ def measure_unchanged(device: Device, measure: Measure, baselines: dict[str, dic
 def test_baseline_of_a_mode_is_that_of_its_first_entry(
     device: Device, modes: Modes, heaps: Heaps, measure: Measure
 ) -> None:
-    """Holds 1 KB more in each of two cycles: the modes' baselines must not change, so that small losses add up."""
+    """Holds another 1 KB in each of two cycles. The modes' baselines must not change, so that small losses add up."""
     modes.cycle()
     modes.cycle()
     first = {mode: device.baseline(state=mode) for mode in MODES}
@@ -291,8 +298,8 @@ def test_baseline_of_a_mode_is_that_of_its_first_entry(
 
 @pytest.mark.requirement("LOG-05")
 def test_baseline_of_one_state_too_many_is_refused(device: Device, heaps: Heaps, measure: Measure) -> None:
-    """Sets as many baselines as the manager can keep, then one more, which it must refuse without changing the others.
-    No mode has a baseline yet: the entry at boot does not count."""
+    """Sets as many baselines as the manager can keep, then another one, which the manager must refuse without changing
+    the others. No mode has a baseline yet, because entering camera mode at boot sets none."""
     before = {}
     for number in range(STATES_MAX):
         state = f"state {number}"
@@ -339,8 +346,8 @@ def test_deltas_are_current_minus_baseline_with_sign(device: Device, heaps: Heap
 
 @pytest.mark.requirement("LOG-05")
 def test_first_baseline_is_that_of_init(device: Device, measure: Measure) -> None:
-    """Compares the deltas of 'System Boot' with the baseline. It is logged after the start of monitoring, so they must
-    show the allocations since init."""
+    """Compares the deltas of 'System Boot' with the baseline. 'System Boot' is logged after monitoring has started, so
+    the deltas must include the allocations since init."""
     box = device.wait_box("System Boot", since=boot_start(device))
     baseline = device.baseline()
     for name in DELTA_LABELS:

@@ -26,8 +26,8 @@ SOURCE = "requirement API-05"
 def test_hundred_starts_changes_and_stops_leave_nothing_behind(
     device: Device, heaps: Heaps, monitor: Monitor, measure: Measure
 ) -> None:
-    """Compares direct readings of memory, heap blocks and tasks before and after 100 rounds, each time with monitoring
-    off."""
+    """Compares direct readings of memory, heap blocks and tasks before and after 100 rounds. Monitoring is off during
+    both readings."""
 
     def read_all() -> dict[str, int]:
         monitor.stop()
@@ -51,7 +51,8 @@ def test_hundred_starts_changes_and_stops_leave_nothing_behind(
 
 @pytest.mark.requirement("API-05")
 def test_interval_is_the_one_started_last(device: Device, monitor: Monitor, measure: Measure) -> None:
-    """Starts two intervals, one after the other: samples must follow the interval, and stop with monitoring."""
+    """Starts monitoring with two intervals, one after the other. Samples must follow the current interval, and end when
+    monitoring stops."""
     for interval in (FAST_MS, 2 * FAST_MS):
         monitor.start(interval)
         stamps = [event.data["timestamp_ms"] for event in monitor.samples(4)]
@@ -74,8 +75,8 @@ def test_interval_is_the_one_started_last(device: Device, monitor: Monitor, meas
 
 @pytest.mark.requirement("API-05")
 def test_new_interval_applies_at_once(device: Device, monitor: Monitor, measure: Measure) -> None:
-    """Changes a long interval to a short one: the next sample must be due after the new interval, although the old one
-    has not ended."""
+    """Changes a long interval to a short one. The next sample must be taken after the short interval, although the long
+    one has not ended."""
     monitor.start(SLOW_MS)
     changed_ms = int(device.command("mem.monitor", start=FAST_MS)["t"])
     start = device.mark()

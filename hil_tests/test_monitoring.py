@@ -67,7 +67,7 @@ def test_samples_every_fifteen_seconds_of_board_time(
             "boxes 'Periodic' with the sample's figure",
             boxed.count(sample.data["internal_free"]),
             exact=1,
-            source="guide: logs detailed statistics at each sample",
+            source="guide: detailed statistics are logged at each sample",
             requirement="MON-01",
         )
     measure(
@@ -84,8 +84,8 @@ def test_samples_every_fifteen_seconds_of_board_time(
 def test_every_figure_equals_a_direct_read(
     device: Device, heaps: Heaps, measure: Measure, loaded: bool
 ) -> None:
-    """Reads the heaps, the statistics and the heaps again in one command. Equal heap readings show that no memory
-    changed in between."""
+    """Reads the heaps, the statistics and the heaps again in one command. If both heap readings are equal, memory did
+    not change in between."""
     if loaded:
         for memory in MEMORIES:
             heaps.hold(memory, 10 * KB)
@@ -129,8 +129,8 @@ def test_every_figure_equals_a_direct_read(
 def test_minimum_ever_is_the_lowest_value(
     device: Device, heaps: Heaps, monitor: Monitor, measure: Measure
 ) -> None:
-    """Holds and releases a large block: the minimum must keep this low, even after the allocator's own minimum is
-    reset.
+    """Holds and releases a large block. The reported minimum must remain at this low, even after the allocator's own
+    minimum is reset.
 
     The allocator adds up the minima of the heaps, so its minimum may be below the lowest total. Each sample resets the
     allocator's minimum, so no sample may be taken between the two readings.
@@ -238,7 +238,7 @@ def test_fragmentation_follows_the_layout(
 # --- Between samples ----------------------------------------------------------------------------------------
 
 WINDOW_MS = 5_000
-"""Interval long enough to allocate and free a block between two samples."""
+"""Monitoring interval, long enough to allocate and free a block between two samples."""
 DIP = 20 * KB
 OTHERS_MAX = 1 * KB
 """Bytes that other tasks may briefly allocate while the test holds its block."""
@@ -292,10 +292,10 @@ def test_dip_between_two_samples_is_seen_in_the_windows_watermark(
 
 @pytest.mark.requirement("MON-03")
 def test_minimum_ever_never_rises(device: Device, heaps: Heaps, monitor: Monitor, measure: Measure) -> None:
-    """Holds and releases blocks of every memory type, across samples and windows: the minimum must never rise, and
+    """Holds and releases blocks of every memory type, across samples and windows. The minimum must never rise, and
     never exceed the free memory.
 
-    One of the lows is below the minimum since boot.
+    At least once, free memory falls below the minimum since boot.
     """
     monitor.start()
     first = device.stats()
@@ -327,7 +327,7 @@ def test_minimum_ever_never_rises(device: Device, heaps: Heaps, monitor: Monitor
 # --- Failed allocations -------------------------------------------------------------------------------------
 
 CAP_DMA, CAP_8BIT, CAP_SPIRAM, CAP_INTERNAL = 1 << 3, 1 << 2, 1 << 10, 1 << 11
-"""Bits of MALLOC_CAP_… (esp_heap_caps.h of ESP-IDF)."""
+"""Values of MALLOC_CAP_… (ESP-IDF's esp_heap_caps.h)."""
 TASK_STACK = 3_072
 """Stack size of the tasks that `log.load` starts."""
 
@@ -372,10 +372,10 @@ def test_failed_allocation_is_recorded_with_size_capabilities_and_function(
 def test_failure_is_reported_wherever_it_happens(
     device: Device, heaps: Heaps, monitor: Monitor, measure: Measure
 ) -> None:
-    """Makes two allocations fail: that of a task's stack, because memory is short, and that of a stream's buffer, by an
+    """Makes two allocations fail: one of a task's stack, because of low memory, and one of a stream's buffer, by an
     injected failure.
 
-    The monitor must report each at its next sample, without a request.
+    The monitor must report each failure at its next sample, without a request.
     """
     monitor.start()
     heaps.leave(INTERNAL, INTERNAL.reachable(TASK_STACK))
@@ -408,7 +408,7 @@ def test_failure_inside_a_critical_section_is_only_noted(device: Device, measure
     board would abort if the hook logged, allocated or locked."""
     boot = device.info().b
     error = device.api("fail_in_critical_section")
-    measure("error", error, exact="ESP_ERR_NO_MEM", source="no chip has such a block")
+    measure("error", error, exact="ESP_ERR_NO_MEM", source="no chip has a block of this size")
     kept = failures(device, 0)
     assert len(kept) == 1, f"expected 1 recorded failure, got {kept}"
     failed = kept[0]

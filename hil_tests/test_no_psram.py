@@ -28,7 +28,7 @@ def qemu_extra_args(qemu_extra_args: str | None) -> str | None:
 
 @pytest.fixture
 def board_profile(request: pytest.FixtureRequest) -> list[str]:
-    """Options of `hotpin-hil board start` that choose the run's profile."""
+    """Options of `hotpin-hil board start` that select the run's board profile; empty if the run has none."""
     name = request.config.getoption("board_profile")
     return ["--profile", str(name)] if name else []
 
@@ -37,7 +37,7 @@ def board_profile(request: pytest.FixtureRequest) -> list[str]:
 def port(
     board: BoardInUse, board_profile: list[str], port: str | None, tmp_path: Path
 ) -> Generator[str | None, None, None]:
-    """Port of a separate virtual board that has the run's profile but no PSRAM; None in QEMU."""
+    """Port of a separate virtual board with the run's profile, but without PSRAM; None in QEMU."""
     if port is None:
         yield port  # `qemu_extra_args` removes the PSRAM
         return
@@ -90,7 +90,7 @@ def test_board_without_psram_starts_refuses_what_needs_it_and_keeps_running(
         measure(f"{mode} mode: the message names the block", block in error.msg, exact=True, source=error.msg)
     frame = refusal(device, "camera.capture")
     measure("taking a picture", frame.err, exact="ESP_ERR_INVALID_STATE", source="camera mode is unavailable")
-    monitor.stop()  # flushes the log of the refusals
+    monitor.stop()  # waits until the log of the refusals is written
     measure(
         "internal memory kept after the refusals",
         before - heaps.free(INTERNAL.caps),

@@ -1,4 +1,5 @@
-"""memory_manager_optimize() gives advice that fits its findings, and reports the reclaimed bytes correctly."""
+"""memory_manager_optimize() gives advice that matches the state of memory, and reports the reclaimed bytes
+correctly."""
 
 from __future__ import annotations
 
@@ -23,13 +24,13 @@ ADVICE = {
 """Text of each piece of advice."""
 
 ALL_MEMORY = 16 * KB * KB
-"""A warning level above all memory of the board."""
+"""A warning threshold above the board's total memory."""
 RESTART_PERCENT = 40
 WARNING_PERCENT = 30
 HOLE = 512
 HOLES_MAX = 48
 STEP = 0.004
-"""Step of the fragmentation, as a share: small enough not to skip a percent."""
+"""Increment of the fragmentation as a fraction (0.01 = 1 %), small enough not to skip a percent."""
 SOURCE = "requirement API-10"
 
 
@@ -67,7 +68,7 @@ def test_advice_matches_the_pressure(
         held = heaps.leave(memory, free)
         percent = max(heaps.fragmentation(memory) for memory in (DMA, PSRAM))
         assert percent < WARNING_PERCENT, (
-            f"filling memory fragmented it by {percent} %, at most {WARNING_PERCENT - 1} % is allowed"
+            f"filling memory fragmented it by {percent} %; this test allows at most {WARNING_PERCENT - 1} %"
         )
         check_advice(device, measure, f"{free} B of {memory.name} free", expected)
         heaps.release(held)
@@ -78,8 +79,8 @@ def test_advice_matches_the_pressure(
 def test_audio_restart_is_advised_from_40_percent_of_dma_fragmentation(
     device: Device, heaps: Heaps, monitor: Monitor, measure: Measure
 ) -> None:
-    """Makes many small holes, then allocates from the large blocks, which raises the fragmentation: at once to just
-    below the first level, then past both levels in steps of less than a percent.
+    """Makes many small holes, then allocates from the large blocks, which raises fragmentation. The first allocation
+    raises it to just below the first level; the next ones raise it past both levels in steps of less than a percent.
 
     On the ESP32, DMA-capable and byte-accessible internal memory are the same heaps, so both have the same
     fragmentation.
@@ -97,9 +98,11 @@ def test_audio_restart_is_advised_from_40_percent_of_dma_fragmentation(
             expected |= {"audio"} if percent >= RESTART_PERCENT else set()
             check_advice(device, measure, f"DMA fragmented by {percent} %", expected)
         hold_towards(heaps, max((WARNING_PERCENT - 2) / 100, share_scattered(heaps) + STEP))
-    assert {RESTART_PERCENT - 1, RESTART_PERCENT} <= seen, f"the test's steps reached only {sorted(seen)} %"
+    assert {RESTART_PERCENT - 1, RESTART_PERCENT} <= seen, (
+        f"fragmentation only took these values: {sorted(seen)} %"
+    )
 
-    # All advice at once does not fit into one record of the reply.
+    # All pieces of advice together do not fit into one record of the reply.
     heaps.split(PSRAM, block=8 * KB, count=2 * HOLES_MAX)
     device.thresholds(default=True)
     device.thresholds(internal_ram_warning=ALL_MEMORY, dma_capable_warning=ALL_MEMORY)
@@ -108,15 +111,15 @@ def test_audio_restart_is_advised_from_40_percent_of_dma_fragmentation(
 
 
 def share_scattered(heaps: Heaps) -> float:
-    """Share of free DMA memory outside the largest blocks of its heaps."""
+    """Fraction of free DMA memory outside the largest blocks of its heaps, from 0 to 1."""
     regions = heaps.regions(DMA)
     return 1 - sum(region.largest for region in regions) / sum(region.free for region in regions)
 
 
 def hold_towards(heaps: Heaps, share: float) -> None:
-    """Allocate one block, so that at most `share` of the free DMA memory is outside the largest blocks.
+    """Allocate one block. Afterwards, at most the fraction `share` of free DMA memory is outside the largest blocks.
 
-    The allocated block is larger than every hole, so it shrinks a largest block.
+    The allocated block is larger than any hole, so it comes from a heap's largest block.
     """
     regions = heaps.regions(DMA)
     free = sum(region.free for region in regions)
@@ -140,8 +143,8 @@ def test_psram_fragmentation_has_its_own_advice(
 def test_reclaimed_bytes_match_direct_reads(
     device: Device, heaps: Heaps, modes: Modes, measure: Measure
 ) -> None:
-    """Plays a TTS stream to its end and leaves it open: the state manager's reclaimer must close it, and the reported
-    bytes must match direct reads.
+    """Plays a TTS stream to its end and leaves it open. The state manager's reclaimer must close the stream, and the
+    reported bytes must match direct reads.
 
     Monitoring stays on; without it, a short-lived task would write each log, and its stack would disturb the readings.
     """

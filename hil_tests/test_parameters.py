@@ -1,4 +1,4 @@
-"""Sets each parameter alone: to both ends of its range, and to a value that no other parameter has.
+"""Sets each parameter separately: to both ends of its range, and to a value that no other parameter has.
 
 The parameter is read back, and all others must keep their values.
 """
@@ -23,7 +23,7 @@ SOURCE = "the value set by the test; the others as before"
 
 
 def settings(device: Device) -> dict[str, int]:
-    """All parameters, each read by its own query."""
+    """The current values of all parameters, read from the board."""
     settle = device.settle()
     return {
         **asdict(device.thresholds()),
@@ -44,7 +44,7 @@ class Parameter:
 
 
 def threshold(name: str) -> Parameter:
-    """A threshold, whose range ends at the other level of the same memory."""
+    """A threshold parameter; its range ends at the other threshold of the same memory type."""
     memory, level = name.rsplit("_", 1)
     low, high = 0, 100 if memory == "fragmentation" else U32_MAX
     if (level == "warning") == (memory == "fragmentation"):

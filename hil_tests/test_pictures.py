@@ -1,4 +1,4 @@
-"""A bad camera frame is refused with an error and given back, and the next picture is good."""
+"""The firmware refuses a bad camera frame with an error and returns it to the driver; the next picture is good."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ pytestmark = [
 INVALID, TIMEOUT = "ESP_ERR_INVALID_RESPONSE", "ESP_ERR_TIMEOUT"
 FAULTS = {"cut": INVALID, "start": INVALID, "end": INVALID, "size": INVALID, "stale": TIMEOUT}
 ALL = 100_000
-"""Maximum number of bad frames: the firmware drops frames that are older than the request."""
+"""More bad frames than one capture can fetch: the firmware drops frames that are older than the request and fetches the
+next."""
 TIMEOUT_MS = 4_000
 PWDN_PIN, PWDN_MS = 32, 100
 """CONFIG_HOTPIN_CAMERA_PIN_PWDN and _PWDN_MS."""
@@ -47,7 +48,7 @@ def test_bad_frames_are_refused(device: Device, measure: Measure) -> None:
 
 OLD_FRAMES = 20
 FRAME_MS = 20
-"""Shorter than the frame period at any frame rate that the sensor has at VGA."""
+"""A time in ms shorter than the frame period at each of the sensor's VGA frame rates."""
 
 
 def test_duration_of_a_picture_counts_from_the_request(device: Device, measure: Measure) -> None:
@@ -69,8 +70,8 @@ PAUSES_MS = (0, 100, 300, 900, 1_500)
 
 
 def test_picture_is_taken_after_the_request(device: Device, measure: Measure) -> None:
-    """Takes a picture after pauses of different lengths. The driver has kept a frame since the previous picture and
-    would hand it out at once, but the firmware must wait for a whole new frame."""
+    """Takes pictures after pauses of different lengths. The driver has kept a frame since the previous picture and
+    would return it at once, but the firmware must wait for a complete new frame."""
     for pause in PAUSES_MS:
         device.capture()
         wait_for_time(device, device.info().t + pause)
@@ -80,7 +81,7 @@ def test_picture_is_taken_after_the_request(device: Device, measure: Measure) ->
             duration,
             "ms",
             min=FRAME_MS,
-            source="a whole frame after the request",
+            source="a complete frame after the request",
         )
 
 
@@ -99,7 +100,10 @@ def test_camera_is_powered_only_in_camera_mode(device: Device, modes: Modes, mea
             source="the camera is off while the line is high",
         )
         measure(
-            f"{mode}: changes of the line", pin.changes - before.changes, exact=1, source="one for each mode"
+            f"{mode}: changes of the line",
+            pin.changes - before.changes,
+            exact=1,
+            source="one change per mode change",
         )
         if mode == CAMERA:
             measure(
@@ -114,5 +118,5 @@ def test_camera_is_powered_only_in_camera_mode(device: Device, modes: Modes, mea
         "other pins that were set",
         str(others),
         exact="[]",
-        source="only the drivers of ESP-IDF use other pins",
+        source="only ESP-IDF's drivers use other pins",
     )

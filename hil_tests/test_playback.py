@@ -27,18 +27,19 @@ from fixtures.poll import poll
 from hotpin_hil.device import Device, DeviceError, budgets
 
 LATENCY_MS = 256
-"""Playing time of the DMA buffers: four of 4,080 B at 64 B/ms, rounded up to ms and a tick."""
+"""Playing time of the four DMA buffers of 4,080 B each at 64 B/ms, rounded up, plus a tick."""
 BUFFER_MS = 64
-"""Playing time of one of these buffers: a tolerance, because the clock starts during the first buffer."""
+"""Playing time of one of these buffers, used as a tolerance, because the measured time starts during the first
+buffer."""
 ALLOWANCE_MS = 100
-"""Tolerance for ticks, and for log lines between the first and the last sample."""
+"""Tolerance in ms for ticks, and for log lines written between the first and the last sample."""
 
 STREAM_BYTES = 64 * 1024
 """Size of the decoder's buffer (guide: TTS_STREAM_BUFFER_SIZE)."""
 CLOSE_MAX_MS, CHANGE_MAX_MS = 600, 1_200
 ODD_PIECE = WRITE_BYTES - 1
 PLAYBACK_BYTES = 4_096 + 8_192 + 3 * 64
-"""Memory for playback, including the overhead of each block."""
+"""Bytes allocated for playback, including the overhead of each block."""
 
 
 @pytest.fixture
@@ -51,7 +52,8 @@ def voice(device: Device, modes: Modes) -> Modes:
 
 
 def measure_same(measure: Measure, what: str, now: Reading, then: Reading) -> None:
-    """Check that every byte, block and task is back. No tolerance: both readings were taken in the same mode."""
+    """Check that free bytes, blocks and tasks are as before. There is no tolerance, because both readings were made in
+    the same mode."""
     for name, value in vars(now).items():
         unit = "" if name in ("blocks", "tasks") else "B"
         measure(f"{what}: {name}", value - getattr(then, name), unit, exact=0, source="TTS-06: every byte")
@@ -63,8 +65,8 @@ def measure_same(measure: Measure, what: str, now: Reading, then: Reading) -> No
 @pytest.mark.requirement("TTS-05")
 @pytest.mark.parametrize("channels", [1, 2], ids=["mono", "stereo"])
 def test_stream_is_played_to_its_end(device: Device, voice: Modes, measure: Measure, channels: int) -> None:
-    """Plays a stream; the event must report its end. The duration must match the stream's length, as reported and by
-    the board's clock."""
+    """Plays a stream; the event must report its end. Both the reported duration and the duration by the board's clock
+    must match the stream's length."""
     frames = RATE_HZ // 2 // channels + 3  # deliberately not a multiple of any buffer size
     start = device.mark()
     voice.write(tone(frames, channels=channels))
@@ -94,8 +96,8 @@ def test_stream_is_played_to_its_end(device: Device, voice: Modes, measure: Meas
 def test_stream_may_arrive_during_playback(
     device: Device, voice: Modes, measure: Measure, host_pace: HostPace
 ) -> None:
-    """Starts playback with the header and a little sound, and writes the rest during playback, in odd pieces. Every
-    sample must be played."""
+    """Starts playback with the header and a little sound, and writes the remaining data during playback, in pieces of
+    odd length. Every sample must be played."""
     frames = RATE_HZ // 8
     left, right = noise(frames, 1), noise(frames, 2)
     stream = riff(format_chunk(2), chunk("data", interleaved(left, right)))
@@ -146,7 +148,7 @@ def test_stream_longer_than_the_buffer_is_played_to_the_sample(
 
 
 def accepts(device: Device, piece: bytes) -> bool:
-    """Writes a piece if the stream has room for it."""
+    """Writes a piece if the stream has room for it; returns whether the stream had room."""
     try:
         device.tts_write(piece)
     except DeviceError as error:
@@ -160,8 +162,8 @@ def accepts(device: Device, piece: bytes) -> bool:
 def test_played_stream_stays_open_when_memory_becomes_critical(
     device: Device, voice: Modes, heaps: Heaps, monitor: Monitor, measure: Measure
 ) -> None:
-    """Plays a stream to its end, then makes memory critical. The stream must stay open, because its owner may still ask
-    for the result. Reclaimers close it only before a refusal."""
+    """Plays a stream to its end, then makes memory critical. The stream must stay open, because the code that opened it
+    may still query the result. Reclaimers close it only before a request is refused."""
     end = voice.play(tone(500))
     monitor.start()
     for memory in (PSRAM, INTERNAL):
@@ -225,8 +227,8 @@ def test_impossible_length_is_refused_without_waiting_for_data(
 
 @pytest.mark.requirement("TTS-05")
 def test_incomplete_stream_times_out(device: Device, voice: Modes, measure: Measure) -> None:
-    """Sends less data than announced: nothing, part of the header, only the header, half of the samples. Playback must
-    end with a timeout after the frames that arrived."""
+    """Sends less data than announced: nothing, part of the header, only the header, or half of the samples. Playback
+    must play the frames that arrived and then end with a timeout."""
     stream = tone(1_000)
     for kept in (0, 20, 44, 1_044):
         start = device.mark()
@@ -283,8 +285,8 @@ def test_playing_needs_voice_mode_and_a_stream(device: Device, modes: Modes, mea
 def test_close_during_playback_reports_its_end_once(
     device: Device, voice: Modes, measure: Measure, host_pace: HostPace
 ) -> None:
-    """Closes a stream during playback, which cannot end before because half of the stream is missing. Exactly one tts
-    event must come, before the reply to tts.close."""
+    """Closes a stream during playback, which cannot have ended yet because half of the stream is missing. The board
+    must send exactly one tts event, before the reply to tts.close."""
     frames = RATE_HZ // 8
     stream = tone(2 * frames)
     device.tts_open(len(stream))
@@ -320,7 +322,7 @@ def bring_stream_to(state: str, device: Device, voice: Modes) -> None:
     begin[state]()
     if state == "playing":
         now = device.tts_play().state
-        assert now == "playing", f"a stream of 250 ms is {now} right after tts.play"
+        assert now == "playing", f"a stream of 250 ms is in state {now} right after tts.play"
 
 
 @pytest.mark.requirement("TTS-06")
@@ -336,7 +338,7 @@ def test_stop_returns_every_byte(device: Device, voice: Modes, measure: Measure)
             "B",
             low=STREAM_BYTES,
             high=STREAM_BYTES + PLAYBACK_BYTES,
-            source="guide: 64 KB; real_boards.md: 4,096 B of copy and 8,192 B of scratch to play",
+            source="guide: 64 KB; real_boards.md: playback uses a copy of 4,096 B and a scratch buffer of 8,192 B",
         )
         measure(f"{when}: state", device.tts_close().state, exact="closed", source="TTS-06")
         measure_same(measure, when, voice.read(), then)
@@ -352,12 +354,16 @@ def test_stream_with_much_sound_left_is_closed_at_once(
     device.tts_play()
     began_ms = device.info().t
     took_ms = int(device.command("tts.close")["t"]) - began_ms
-    measure("tts.close: duration", took_ms, "ms", max=CLOSE_MAX_MS, source="less than the rest of the sound")
+    measure("tts.close: duration", took_ms, "ms", max=CLOSE_MAX_MS, source="less than the remaining sound")
     voice.write(tone(RATE_HZ))
     device.tts_play()
     took_ms = voice.to(CAMERA).duration_ms
     measure(
-        "mode.set: duration", took_ms, "ms", max=CHANGE_MAX_MS, source="less than the rest and the change"
+        "mode.set: duration",
+        took_ms,
+        "ms",
+        max=CHANGE_MAX_MS,
+        source="less than the remaining sound plus the change",
     )
 
 

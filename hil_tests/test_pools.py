@@ -1,4 +1,4 @@
-"""Memory pools: each is a single allocation, wrong calls are caught, tasks and interrupts may use it, and plays do not
+"""Memory pools: each pool is a single allocation, detects wrong calls, and serves tasks and interrupts; plays do not
 fragment memory."""
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ SOURCE = "requirement FUT-09"
 POOL = "test"
 BLOCK, COUNT = 100, 7
 SIZE_CLASSES = 8
-"""Block sizes per power of two in ESP-IDF's smallest heaps (tlsf.c); the heap rounds a request up to one of them."""
+"""Number of size classes per power of two in ESP-IDF's smallest heaps (tlsf.c); the heap rounds a request up to a size
+class."""
 LIST_ENTRY = 2
-"""Bytes per block in the pool's list of free blocks."""
+"""Bytes per block that the pool's list of free blocks needs."""
 PLAYS = 1_000
 PLAY_BLOCK, PLAY_COUNT = 2 * KB, 6
 ROOM = 128 * KB
@@ -63,7 +64,11 @@ def test_pool_is_one_allocation(
     measure("bytes taken", taken, "B", low=size + BLOCK_OVERHEAD, high=highest, source="heap's size classes")
     created = sum(region.blocks for region in device.regions()) - blocks
     measure(
-        "blocks of the heap", created, low=0, high=1, source="a block without a rest takes a free one's place"
+        "blocks of the heap",
+        created,
+        low=0,
+        high=1,
+        source="an allocation without a remainder replaces a free block",
     )
 
     start = heaps.free(memory.caps)
@@ -71,13 +76,18 @@ def test_pool_is_one_allocation(
     measure("blocks taken", len(answer.at), exact=COUNT, source="an empty pool refuses")
     spread = sorted(answer.at)
     steps = {after - before for before, after in itertools.pairwise(spread)}
-    measure("distance of the blocks", str(steps), exact=str({BLOCK}), source="side by side")
+    measure("distance of the blocks", str(steps), exact=str({BLOCK}), source="adjacent blocks")
     measure("alignment", max(address % 4 for address in spread), exact=0, source="4 bytes")
     measure("heap used by the blocks", start - heaps.free(memory.caps), "B", exact=0)
     pool = answer[POOL]
     measure("figures", str((pool.used, pool.high_water, pool.refused)), exact=str((COUNT, COUNT, 1)))
     pool = device.pools(give=3)[POOL]
-    measure("figures", str((pool.used, pool.high_water)), exact=str((COUNT - 3, COUNT)), source="mark stays")
+    measure(
+        "figures",
+        str((pool.used, pool.high_water)),
+        exact=str((COUNT - 3, COUNT)),
+        source="the high-water mark does not fall",
+    )
     again = device.pools(take=3)
     measure("blocks given back are taken again", str(set(again.at) <= set(spread)), exact="True")
     measure("own memory", again.bytes_static, "B", max=STATIC_MAX, source="firmware/README.md, Memory budget")
@@ -95,14 +105,14 @@ def test_blocks_of_any_size_are_aligned_and_apart(
     taken = sorted(device.pools(take=COUNT).at)
     measure("alignment", max(address % 4 for address in taken), exact=0, source="4 bytes")
     least = min(after - before for before, after in itertools.pairwise(taken))
-    measure("least distance", least, "B", min=block, source="no block reaches into the next")
+    measure("least distance", least, "B", min=block, source="no block overlaps the next")
 
 
 @pytest.mark.requirement("FUT-09")
 @pytest.mark.parametrize("heap", [False, True], ids=["refuses", "falls-back"])
 def test_wrong_frees_are_caught(device: Device, monitor: Monitor, measure: Measure, heap: bool) -> None:
     """Frees a block twice, and frees stale, inner, foreign and NULL pointers: each call must be refused and counted. A
-    foreign pointer must also be refused while blocks are in use, even if the pool took one of them from the heap."""
+    foreign pointer must also be refused while blocks are in use, even if one of these blocks comes from the heap."""
     monitor.stop()
     device.pools(create=POOL, block=BLOCK, count=2, caps=PSRAM.caps, heap=heap)
     for number, (how, err) in enumerate(
@@ -117,9 +127,7 @@ def test_wrong_frees_are_caught(device: Device, monitor: Monitor, measure: Measu
     ):
         answer = device.pools(misuse=how)
         measure(f"{how} free", answer.err_free, exact=err, source=SOURCE)
-        measure(
-            f"{how} free: blocks in use", answer[POOL].used, exact=0, source="a wrong call changes nothing"
-        )
+        measure(f"{how} free: blocks in use", answer[POOL].used, exact=0, source="a wrong call has no effect")
         measure(f"{how} free: counted", answer[POOL].misused, exact=number, source="memory_pool.h")
     taken = device.pools(take=3).at
     measure(
@@ -146,7 +154,7 @@ def test_empty_pool_falls_back_to_the_heap(
     measure(
         "free afterwards", heaps.free(memory.caps), "B", exact=start, source="blocks of the heap are freed"
     )
-    measure("misused", pool.misused, exact=0, source="each was given back rightly")
+    measure("misused", pool.misused, exact=0, source="each block was freed correctly")
 
 
 @pytest.mark.requirement("FUT-09")
@@ -158,7 +166,12 @@ def test_interrupts_take_blocks_but_never_from_the_heap(
     answer = device.pools(interrupts=INTERRUPTS)
     pool = answer[POOL]
     measure("interrupts served", answer.served, exact=INTERRUPTS, source=SOURCE)
-    measure("failed", answer.failed + pool.misused, exact=0, source="task and interrupt at once")
+    measure(
+        "failed",
+        answer.failed + pool.misused,
+        exact=0,
+        source="tasks and interrupts may use the pool at the same time",
+    )
     measure("blocks in use", pool.used, exact=0, source="all were given back")
     device.pools(take=2)
     answer = device.pools(interrupts=INTERRUPTS)
@@ -169,8 +182,8 @@ def test_interrupts_take_blocks_but_never_from_the_heap(
 def play_all(device: Device, source: str) -> Pool:
     device.pools(create=POOL, block=PLAY_BLOCK, count=PLAY_COUNT, caps=PSRAM.caps)
     answer = device.pools(plays=PLAYS, source=source)
-    assert answer.failed == 0, f"{answer.failed} chunks could not be allocated"
-    assert answer.kept, "the plays must leave objects"
+    assert answer.failed == 0, f"{answer.failed} allocations of chunks failed"
+    assert answer.kept, "the plays must leave small objects allocated"
     return answer[POOL]
 
 
@@ -198,8 +211,8 @@ def test_a_thousand_plays_from_a_pool_do_not_fragment_memory(
 def test_speech_uses_the_pool_of_chunks(
     device: Device, heaps: Heaps, modes: Modes, monitor: Monitor, measure: Measure
 ) -> None:
-    """Plays streams in voice mode. The capture takes one chunk and playback two, all from the pool, so the stream's
-    buffer must be the only PSRAM that playback takes."""
+    """Plays streams in voice mode. The capture uses one chunk and playback uses two, all from the pool. Thus a play
+    must allocate no PSRAM besides the stream's buffer."""
     monitor.stop()
     pool = device.pools()[CHUNKS]
     measure("pool", str((pool.block_size, pool.count, pool.used)), exact=str((CHUNK, CHUNK_COUNT, 0)))

@@ -1,7 +1,7 @@
-"""Falling memory is announced before its warning, with the right time; other changes in memory are not announced.
+"""The board announces falling memory before the warning, with the right time, and announces no other changes in memory.
 
-`heap.leak` takes a block of real memory at each sample. The host tests of the firmware's logic measure the share of
-correct intervals over hundreds of simulated falls (tests/firmware/logic/test_predict_logic.py).
+`heap.leak` allocates a block of real memory at each sample. The host tests of the firmware's logic measure how many of
+hundreds of simulated falls get a correct interval (tests/firmware/logic/test_predict_logic.py).
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ from hotpin_hil.link.channel import Cursor
 from hotpin_hil.pytest_plugin.plugin import BoardInUse
 
 INTERVAL_MS = 200
-"""Short, because a prediction takes dozens of samples."""
+"""Monitoring interval. It is short, because a prediction needs dozens of samples."""
 AHEAD_MIN = 10
 WINDOWS_TO_WARNING = 40
 FALL_BUDGET_S = 60.0
 WARM_UP, SERIES, SETTLED = 4, 32, 24
-"""Numbers of windows: ignored at first; in a series; until a fall is trusted for its whole horizon
-(predict_logic.h)."""
+"""Numbers of windows (predict_logic.h): ignored at the start; in a series; before the firmware trusts a fall for the
+whole horizon."""
 SOURCE = "requirement FUT-02"
 COST_MAX = 1_569
-"""Limit in bytes for internal memory on the chip (firmware/README.md, Memory budget); the host's pointers are
-longer."""
+"""Maximum internal memory in bytes on the chip (firmware/README.md, Memory budget). In a host build the component may
+use HOST_MORE bytes more, because pointers are longer."""
 HOST_MORE = 128
 CHIP_MAX_US = 20_000
-"""Limit in µs for one window while all three memory types fall: 0.13 % of the default interval."""
+"""Maximum CPU time in µs for one window while all three memory types fall: 0.13 % of the default interval."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def test_fall_is_announced_in_time_and_the_warning_comes_in_the_interval(
 ) -> None:
     memory, size = planted.memory, planted.size
     monitor.stop()
-    level = 300 * KB if memory is PSRAM else 60 * KB  # on a small memory map: half of the free memory
+    level = 300 * KB if memory is PSRAM else 60 * KB  # half of the free memory on a small memory map
     warning = memory.reachable(min(level, heaps.free(memory.caps) // 2))
     heaps.leave(memory, warning + WINDOWS_TO_WARNING * size)
     device.thresholds(**limits(memory, warning))
@@ -136,8 +136,8 @@ def prepare(device: Device, heaps: Heaps, planted: Planted, windows: int) -> Non
 def test_fall_is_announced_once_although_it_pauses(
     device: Device, heaps: Heaps, monitor: Monitor, measure: Measure, planted: Planted
 ) -> None:
-    """Interrupts an announced fall by a small rise, which lasts less than 12 windows and must cause no second
-    announcement, then by a large rise, which lasts longer and must cause one."""
+    """Interrupts an announced fall with two rises. The small one lasts less than 12 windows and must cause no second
+    announcement. The large one lasts longer and must cause a second announcement."""
     memory, size = planted.memory, planted.size
     monitor.stop()
     small, large = (heaps.hold(memory, rise * size - BLOCK_OVERHEAD) for rise in (1, 16))
@@ -162,7 +162,7 @@ def test_fall_is_not_announced_while_memory_was_as_low_before(
     device: Device, heaps: Heaps, monitor: Monitor, measure: Measure, planted: Planted
 ) -> None:
     """Keeps memory low in the first windows, releases it, and lets it fall again. The board must not announce this fall
-    while it remembers the earlier low: until its series has been renewed three times."""
+    while its series still remembers the earlier low, that is, until the series has been renewed three times."""
     memory, size = planted.memory, planted.size
     monitor.stop()
     low = heaps.hold(memory, 128 * size)
@@ -188,8 +188,8 @@ def test_fall_is_not_announced_while_memory_was_as_low_before(
 def test_each_threshold_has_its_own_prediction(
     device: Device, heaps: Heaps, monitor: Monitor, measure: Measure, memory: Memory
 ) -> None:
-    """Lets memory fall; no two thresholds are equal, and each must have its own prediction. The warning threshold is
-    above the free memory, so it is reached "now"."""
+    """Lets memory fall while no two thresholds are equal. Each threshold must have its own prediction. The warning
+    threshold is above the free memory, so it is reached "now"."""
     monitor.stop()
     falling = (PSRAM,) if memory is PSRAM else (INTERNAL, DMA)
     levels: dict[str, int] = {}
@@ -241,8 +241,8 @@ def test_fall_is_announced_for_each_threshold_once(
 def test_modes_steps_and_dips_are_no_fall(
     device: Device, heaps: Heaps, monitor: Monitor, modes: Modes, measure: Measure
 ) -> None:
-    """Alternates the modes, then holds a block, then allocates and frees a block in each window. Nothing may be
-    announced.
+    """Alternates the modes, then holds a block, then allocates and frees a block in each window. The board must
+    announce nothing.
 
     The thresholds are just below free memory, so that any fall would reach them soon.
     """
@@ -270,8 +270,8 @@ def test_modes_steps_and_dips_are_no_fall(
 def test_fall_in_one_mode_is_found_though_the_modes_alternate(
     device: Device, heaps: Heaps, monitor: Monitor, modes: Modes, measure: Measure
 ) -> None:
-    """Leaks 8 KB of PSRAM per sample while the modes alternate, between which PSRAM differs by 62 KB. The fall must be
-    found in both modes."""
+    """Leaks 8 KB of PSRAM per sample while the modes alternate. PSRAM differs by 62 KB between the modes. The fall must
+    be found in both modes."""
     size = 8 * KB
     monitor.stop()
     heaps.leave(PSRAM, 1_200 * KB)
@@ -290,7 +290,10 @@ def test_fall_in_one_mode_is_found_though_the_modes_alternate(
     per_sample = events[0].data["loss_per_hour"] * INTERVAL_MS / 3_600_000
     measure("loss per sample / planted loss", per_sample / size, low=0.7, high=1.3, source="heap.leak")
     measure(
-        "modes with a fall", ", ".join(sorted(falls)), exact="camera, voice", source="the leak is in both"
+        "modes with a fall",
+        ", ".join(sorted(falls)),
+        exact="camera, voice",
+        source="the leak continues in both modes",
     )
 
 

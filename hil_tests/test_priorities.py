@@ -22,20 +22,23 @@ LOW, CRITICAL = 600 * KB, 300 * KB
 CONSOLE_PRIORITY = 5
 SAMPLES_PER_MS = 16
 BUSY_MS = 400
-"""Time for which the worker uses the CPU in each round; longer than the 190 ms of the microphone's buffers."""
+"""Time for which the worker uses the CPU in each round of 500 ms. It is longer than the 190 ms that the microphone's
+buffers hold."""
 MEASURED_MS = 3_000
 STATIC_MAX = 256
-"""Limit in bytes for the component's internal memory: 124 on the chip; the host's locks are smaller."""
+"""Maximum size in bytes of the component's internal memory. It is 124 on the chip; the host has longer pointers and
+smaller locks."""
 
 
 @pytest.fixture
 def qemu_extra_args(qemu_extra_args: str | None) -> str | None:
-    """QEMU's arguments for running at about the chip's speed: on a slow core the watchdogs would not be fed in time."""
+    """QEMU's arguments for running at about the chip's speed; on a slower core the watchdogs would not be fed in
+    time."""
     return at_chip_speed(qemu_extra_args) if qemu_extra_args else qemu_extra_args
 
 
 class Pressure:
-    """Makes PSRAM critical by filling it, and releases it again."""
+    """Fills PSRAM so that it becomes critical, and releases it again."""
 
     def __init__(self, device: Device, heaps: Heaps, monitor: Monitor) -> None:
         self._device, self._heaps, self._monitor = device, heaps, monitor
@@ -54,12 +57,13 @@ class Pressure:
 
 @pytest.fixture
 def pressure(device: Device, heaps: Heaps, monitor: Monitor) -> Pressure:
-    """`pressure.begin()`, `pressure.end()`: both return when the monitor has noticed the change."""
+    """Fills and releases PSRAM: `pressure.begin()` and `pressure.end()` return when the monitor has detected the
+    change."""
     return Pressure(device, heaps, monitor)
 
 
 def capture_rate(device: Device) -> float:
-    """Samples that the capture gets per ms of the board's clock."""
+    """Number of samples that the capture reads per ms of the board's clock."""
     first = device.recording()
     last = poll(
         device.recording,
@@ -88,7 +92,10 @@ def test_priorities_change_with_the_critical_level(
             measure(f"{name} after pressure {number}", now, exact=normal, source="restored")
     pressure.begin()
     measure(
-        "sys.tasks", device.priorities()[CAPTURE], exact=CAPTURE_PRESSED, source="the same, from FreeRTOS"
+        "sys.tasks",
+        device.priorities()[CAPTURE],
+        exact=CAPTURE_PRESSED,
+        source="the same priority, read from FreeRTOS",
     )
     device.task_priorities(off=True)
     measure("task that is unregistered", device.task_priorities().now(WORKER), exact=0, source="forgotten")
@@ -116,13 +123,14 @@ def test_warning_level_changes_no_priority(
 def test_task_that_ends_under_pressure_does_no_harm(
     device: Device, modes: Modes, pressure: Pressure, measure: Measure
 ) -> None:
-    """Ends registered tasks while memory is critical: the worker without unregistering it, the capture after
-    unregistering it. Each time, the priority of a remaining or new task must still follow the pressure."""
+    """Deletes registered tasks while memory is critical: the worker without unregistering it, the capture after
+    unregistering it. In both cases, the priorities of other tasks, and of the task's next run, must still follow the
+    pressure."""
     modes.to(VOICE)
     device.task_priorities(work=6, under=2)
     pressure.begin()
     device.task_priorities(end=True)
-    measure("deleted task", device.task_priorities().now(WORKER), exact=0, source="it has ended")
+    measure("deleted task", device.task_priorities().now(WORKER), exact=0, source="the task was deleted")
     measure("other task", device.task_priorities().now(CAPTURE), exact=CAPTURE_PRESSED, source=SOURCE)
     pressure.end()
     measure("other task, afterwards", device.task_priorities().now(CAPTURE), exact=CAPTURE_PRIORITY)
@@ -143,7 +151,7 @@ def test_idle_priority_is_refused(device: Device, heaps: Heaps, monitor: Monitor
         with pytest.raises(DeviceError) as refused:
             device.task_priorities(work=priority, under=under)
         measure(f"{priority}, {under} under pressure", refused.value.err, exact="ESP_ERR_INVALID_ARG")
-    measure("tasks", device.tasks(), exact=tasks, source="none is left")
+    measure("tasks", device.tasks(), exact=tasks, source="no refused task remains")
 
 
 @pytest.mark.requirement("FUT-07")
@@ -161,7 +169,12 @@ def test_inherited_priority_is_kept(
     measure("least priority during the wait", answer.lowest, exact=CONSOLE_PRIORITY, source="the console's")
     measure("after the wait", answer.now(WORKER), exact=2, source="the priority under pressure")
     answer = device.task_priorities(wait=100)
-    measure("second wait: least priority", answer.lowest, exact=CONSOLE_PRIORITY, source="inherited from 2")
+    measure(
+        "second wait: least priority",
+        answer.lowest,
+        exact=CONSOLE_PRIORITY,
+        source="inherited by a task of priority 2",
+    )
     measure("after the second wait", answer.now(WORKER), exact=2, source="the priority under pressure")
 
 
@@ -170,18 +183,19 @@ def test_inherited_priority_is_kept(
 def test_capture_keeps_its_rate_under_pressure(
     device: Device, modes: Modes, pressure: Pressure, measure: Measure
 ) -> None:
-    """Runs a worker that has a higher priority than the capture and uses the CPU for 400 of 500 ms. Under pressure its
-    priority is lower than the capture's, and the capture must reach its full rate."""
+    """Runs a worker that has a higher priority than the capture and uses the CPU for 400 of 500 ms. Under pressure the
+    worker's priority is lower than the capture's, and the capture must reach its full rate."""
     modes.to(VOICE)
     device.task_priorities(work=13, under=2, busy=BUSY_MS)
-    measure(
-        "before", capture_rate(device), "/ms", max=0.9 * SAMPLES_PER_MS, source="the worker takes the CPU"
-    )
+    measure("before", capture_rate(device), "/ms", max=0.9 * SAMPLES_PER_MS, source="the worker uses the CPU")
     pressure.begin()
     rounds = device.task_priorities().rounds
     measure("under pressure", capture_rate(device), "/ms", min=0.97 * SAMPLES_PER_MS, source="16 kHz")
     measure(
-        "rounds of the worker", device.task_priorities().rounds - rounds, min=1, source="it is not stopped"
+        "rounds of the worker",
+        device.task_priorities().rounds - rounds,
+        min=1,
+        source="the worker still runs",
     )
     pressure.end()
     measure("afterwards", capture_rate(device), "/ms", max=0.9 * SAMPLES_PER_MS, source="as before")

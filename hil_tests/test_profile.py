@@ -1,6 +1,6 @@
 """The allocation profile: memory in use, by task and by call site.
 
-These tests flash the image with the profile; the next test flashes the usual image again.
+These tests flash the image with the allocation profile. The next test of another file flashes the usual image again.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def build_dir(board: BoardInUse) -> str:
 
 
 def held(device: Device) -> dict[str, int]:
-    """Bytes in use of each memory type, and blocks in use, from the allocator's own walk of all heaps."""
+    """Bytes in use per memory type, and blocks in use, according to the allocator's own walk of all heaps."""
     found: Counter[str] = Counter()
     for heap in device.resources().heaps:
         memory = "psram" if PSRAM_START <= heap.heap < PSRAM_END else "internal"
@@ -54,7 +54,7 @@ def held(device: Device) -> dict[str, int]:
 
 
 def counted(profile: AllocationProfile) -> dict[str, int]:
-    """The same figures according to the profile."""
+    """The same figures as `held`, according to the profile."""
     sums = {
         f"{memory} bytes": sum(site.bytes for site in profile.sites if site.memory == memory)
         for memory in ("internal", "psram")
@@ -65,8 +65,8 @@ def counted(profile: AllocationProfile) -> dict[str, int]:
 
 
 def read_quietly(device: Device) -> tuple[AllocationProfile, dict[str, int]]:
-    """The profile and the heaps, read between two equal heap walks, which show that nothing was allocated in
-    between."""
+    """The profile and the result of a heap walk. The walks before and after reading the profile are equal, so nothing
+    was allocated in between."""
     for _ in range(QUIET_TRIES):
         before = held(device)
         profile = device.profile()
@@ -92,9 +92,9 @@ CYCLES = 12
 def test_no_line_leaks_from_cycle_to_cycle(
     device: Device, modes: Modes, profiler: Profiler, measure: Measure
 ) -> None:
-    """Runs cycles that record, play and take a picture, so that every component allocates. No line may leak.
+    """Runs cycles that record, play and take a picture, so that every component allocates. No source line may leak.
 
-    This is the first test of the file, so that the first failure caused by a leak names its line.
+    This is the first test of the file, so that the first failure caused by a leak names the leaking line.
     """
     device.monitor(start=QUIET_MS)
     modes.warm_up()
@@ -134,7 +134,7 @@ HOLD_SOURCE = FIRMWARE_DIR / "components/hil_console/src/hooks/heap_hold.c"
 
 
 def place_of(function: str, call: str) -> str:
-    """The source line of the only call of this function in heap_hold.c, in the format of a named site."""
+    """`function` and the source line of the only call of `call` in heap_hold.c, in the format of a named site."""
     lines = HOLD_SOURCE.read_text(encoding="utf-8").splitlines()
     (number,) = [number for number, line in enumerate(lines, 1) if f"{call}(" in line]
     return f"{function}, {HOLD_SOURCE.name}:{number}"
@@ -149,8 +149,8 @@ OF_LEAK = place_of("push", "heap_fail_quiet_malloc")
 def test_blocks_count_at_the_line_that_allocates_them(
     device: Device, heaps: Heaps, profiler: Profiler, measure: Measure, memory: Memory
 ) -> None:
-    """Holds and frees blocks, which the console allocates in one line. The profile must count them at that line, while
-    they are in use and after they are freed."""
+    """Holds and frees blocks, all of which the console allocates in the same source line. The profile must count them
+    at that line, while they are in use and after they are freed."""
     heaps.release(heaps.hold(memory, HOLD))
     profiler.mark()
     tasks_before = {task.task: task for task in device.profile_tasks()}
@@ -210,7 +210,7 @@ MORE_BLOCKS = 2_000
 @pytest.mark.requirement("FUT-04")
 def test_blocks_beyond_the_table_are_counted(device: Device, heaps: Heaps, measure: Measure) -> None:
     """Holds more blocks than the table has slots. The sums of bytes and blocks must stay correct, although some blocks
-    have no site. After they are freed, no block may still count as one without a slot."""
+    have no slot and thus no site. After all are freed, the profile must count no blocks without a slot."""
     split = heaps.split(PSRAM, block=64, count=MORE_BLOCKS)
     profile = measure_sum(device, measure, "table full")
     measure("blocks that found no slot", profile.loss.lost_blocks, min=1, source="the table is full")
@@ -226,8 +226,8 @@ def test_blocks_beyond_the_table_are_counted(device: Device, heaps: Heaps, measu
 def test_sites_beyond_the_table_count_together(
     device: Device, heaps: Heaps, profiler: Profiler, measure: Measure, memory: Memory
 ) -> None:
-    """Fills the table of sites. One row per memory type must count all further allocations; since a mark, only those
-    after the mark."""
+    """Fills the table of sites. After that, one row per memory type must count the allocations of all other sites.
+    Since a mark, this row must count only the allocations after the mark."""
     device.profile_fill()
     heaps.hold(memory, HOLD)
     profile = measure_sum(device, measure, "table full")
@@ -257,8 +257,8 @@ SIZES = (3_000, 9_000, 500, 500, 12_000)
 def test_block_that_changes_its_size_stays_in_the_profile(
     device: Device, heaps: Heaps, measure: Measure, memory: Memory
 ) -> None:
-    """Resizes a block: it grows, shrinks and moves; a size beyond the memory must be refused. After each step the
-    profile must equal a walk of all heaps."""
+    """Resizes a block, which grows, shrinks and moves. A size larger than the memory must be refused. After each step
+    the profile must equal a walk of all heaps."""
     device.monitor(start=QUIET_MS)
     held_id = heaps.hold(memory, 1_000)
     behind = heaps.hold(memory, 100)  # so that the block cannot grow in place

@@ -1,6 +1,6 @@
-"""Reclaimers run automatically when memory runs short, cheapest first, and only as many as needed.
+"""Reclaimers run automatically when memory is low, cheapest first, and only as many as needed.
 
-The test's reclaimers free real blocks; direct reads of the heap show the gain.
+The tests' reclaimers free real blocks; direct reads of the heap verify the gain.
 """
 
 from __future__ import annotations
@@ -20,15 +20,16 @@ SMALL, MEDIUM, LARGE = 8 * KB, 16 * KB, 32 * KB
 TTS_REQUIRED = 96 * KB
 STREAM = 64 * KB
 LONG_MS = 600_000
-"""Interval long enough that the monitor does not sample; its task stays allocated."""
+"""Interval long enough that the monitor takes no sample; its task still exists, so its memory stays allocated."""
 SLACK = 12
-"""Bytes by which a block may exceed its size: a remainder too small for a block stays with the block before it."""
+"""Bytes by which a block may exceed the requested size: the allocator leaves a remainder that is too small for another
+block in the block before it."""
 STATIC_MAX = 512
 """Limit in bytes for the component's internal memory: 260 on the chip; the host's pointers are twice as long."""
 
 
 def used(device: Device, start: Cursor) -> list[tuple[str, str]]:
-    """Name and trigger of each run of a reclaimer since the mark, as the events report them."""
+    """Name and trigger of each reclaimer run since the mark, from the board's events."""
     events = device.events("mem.reclaimed", since=start)
     return [(str(event.data["name"]), str(event.data["trigger"])) for event in events]
 
@@ -49,8 +50,8 @@ def measure_gain(measure: Measure, what: str, gain: int, size: int) -> None:
 def test_cheapest_reclaimers_run_when_a_level_is_entered(
     device: Device, heaps: Heaps, monitor: Monitor, measure: Measure, memory: Memory
 ) -> None:
-    """Enters the warning level twice, then the critical level. The first time the cheapest reclaimer is enough; the
-    second time only the next one may run. At the critical level the expensive one must also run."""
+    """Enters the warning level twice, then the critical level. The first time the cheapest reclaimer frees enough; the
+    second time only the next reclaimer may run. At the critical level the expensive reclaimer must also run."""
     monitor.start(LONG_MS)
     warning, critical = memory.reachable(40 * KB), memory.reachable(20 * KB)
     leave = {"warning": warning + warning // 10, "critical": critical + critical // 10}
@@ -72,7 +73,13 @@ def test_cheapest_reclaimers_run_when_a_level_is_entered(
     monitor.complete_checks(4)
     measure("uses", str(used(device, start)), exact=str([("first", "low")]), source="8 KB were enough")
     free = heaps.free(memory.caps)
-    measure("free after the first", free, "B", exact=warning - SMALLEST_STEP + gain, source="its event")
+    measure(
+        "free after the first",
+        free,
+        "B",
+        exact=warning - SMALLEST_STEP + gain,
+        source="the gain in the event",
+    )
     measure("level is left", free, "B", min=leave["warning"], source="hysteresis of PROTOCOL.md §1")
     row = device.reclaimers()["first"]
     measure("task of the reclaimer", row.task, exact="state", source="not the monitor, whose stack is 2 KB")
@@ -96,7 +103,7 @@ def test_cheapest_reclaimers_run_when_a_level_is_entered(
     start = device.mark()
     monitor.start()
     measure_gain(measure, "dear", wait_use(device, start, "dear").data["gain"], MEDIUM)
-    measure("trigger", used(device, start)[-1][1], exact="critical", source="its mildest trigger")
+    measure("trigger", used(device, start)[-1][1], exact="critical", source="the reclaimer's mildest trigger")
     measure("free at the end", heaps.free(memory.caps), "B", min=leave["critical"])
 
 
@@ -131,8 +138,9 @@ def test_stream_is_refused_only_if_reclaimers_do_not_help(
 def test_mode_is_admitted_with_the_memory_of_a_played_stream(
     device: Device, heaps: Heaps, modes: Modes, monitor: Monitor, measure: Measure
 ) -> None:
-    """Plays a stream in voice mode, which keeps 64 KB afterwards, and leaves too little PSRAM for camera mode's frame
-    buffer of 60 KB. The mode change must free the stream's memory and succeed; without a stream it must be refused."""
+    """Plays a stream in voice mode; the open stream keeps its 64 KB. Leaves too little PSRAM for camera mode's frame
+    buffer of 60 KB. The mode change must free the stream's memory and succeed. Without a stream, the change must be
+    refused."""
     monitor.stop()
     modes.to(VOICE)
     modes.play(tone(1_600))
@@ -149,7 +157,7 @@ def test_mode_is_admitted_with_the_memory_of_a_played_stream(
     start = device.mark()
     error = modes.refused(CAMERA)
     measure("step that refused", str(error.reply["value"]), exact="admission", source="no stream is left")
-    measure("uses", str(used(device, start)), exact="[]", source="it had nothing to free")
+    measure("uses", str(used(device, start)), exact="[]", source="the reclaimer had nothing to free")
 
 
 @pytest.mark.requirement("FUT-08")
@@ -165,13 +173,19 @@ def test_failed_allocation_of_a_watched_kind_runs_reclaimers(
     measure("small allocation", heaps.can_hold(DMA, LARGE // 2 - 4), exact=False)
     monitor.complete_checks(2)
     measure(
-        "uses after the small allocation", str(used(device, start)), exact="[]", source="it is not watched"
+        "uses after the small allocation",
+        str(used(device, start)),
+        exact="[]",
+        source="the block is smaller than the watched size",
     )
     device.reclaimers(PSRAM.caps + ",8BIT", watch=LARGE // 2)
     measure("block of another kind", heaps.can_hold(INTERNAL, 400 * KB), exact=False)
     monitor.complete_checks(2)
     measure(
-        "uses after it", str(used(device, start)), exact="[]", source="it has not all watched capabilities"
+        "uses after it",
+        str(used(device, start)),
+        exact="[]",
+        source="the block does not have all watched capabilities",
     )
     measure("large allocation", heaps.can_hold(DMA, LARGE), exact=False)
     wait_use(device, start, "cache")
@@ -202,7 +216,12 @@ def test_reclaimer_without_gain_is_skipped_and_named(
         answer = device.reclaimers(PSRAM.caps, request=heaps.free(PSRAM.caps))
         measure(f"request {request}: available", bool(answer.available), exact=False)
         row = answer["useless"]
-        measure(f"request {request}: runs", row.runs, exact=min(request, 3), source="skipped after three")
+        measure(
+            f"request {request}: runs",
+            row.runs,
+            exact=min(request, 3),
+            source="skipped after three runs without gain",
+        )
         measure(f"request {request}: skipped", row.skipped, exact=request >= 3)
     device.wait_line("useless freed nothing in 3 runs: skipped", since=start)
     last = device.events("mem.reclaimed", since=start)[-1]
@@ -213,7 +232,7 @@ def test_reclaimer_without_gain_is_skipped_and_named(
 
 @pytest.mark.requirement("FUT-08")
 def test_gain_ends_the_count_of_runs_without_gain(device: Device, monitor: Monitor, measure: Measure) -> None:
-    """Alternates runs with and without gain. Only runs without gain in a row count towards skipping. A request also
+    """Alternates runs with and without gain. Only consecutive runs without gain count towards skipping. A request also
     runs a skipped reclaimer, and a gain ends the skipping."""
     monitor.stop()
     gained = 0
@@ -257,7 +276,12 @@ def test_reclaimers_never_run_within_a_reclaimer(
     gained = device.optimize().reclaimed
     after = heaps.free(PSRAM.caps)
     answer = device.reclaimers()
-    measure("request within the reclaimer", answer["nested"].took, exact=False, source="not twice at once")
+    measure(
+        "request within the reclaimer",
+        answer["nested"].took,
+        exact=False,
+        source="reclaimers never run within a reclaimer",
+    )
     measure("runs of the other", answer["other"].runs, exact=1, source="once, by the outer run")
     measure("reclaimed", gained, "B", exact=after - before, source="direct reads before and after")
     measure(
@@ -318,7 +342,8 @@ def test_reclaimers_of_equal_cost_run_in_the_order_of_their_registration(
 def test_only_reclaimers_of_the_wanted_memory_run(
     device: Device, monitor: Monitor, measure: Measure, wanted: str, runs: list[str]
 ) -> None:
-    """Requests a block that is larger than any memory, so that every reclaimer that could help runs, and no other."""
+    """Requests a block larger than any memory. Every reclaimer that frees memory of the requested type must run, and no
+    other reclaimer."""
     monitor.stop()
     device.reclaimers(INTERNAL.caps, add="internal", size=SMALL)
     device.reclaimers(PSRAM.caps, add="psram", size=SMALL)

@@ -1,9 +1,9 @@
 """The board recovers from crashes, watchdogs, brown-outs, and power cuts during flashing or a mode change.
 
 A reset or flashing must revive the board, and the suite must report the cause. On the virtual board (fixture `faults`)
-the tests cut power at a given byte of flashing or step of a transition, and cause brown-outs. On other boards these
-tests are left out, and the results say so; a transition is interrupted by the bench's power switch, or by a reset over
-EN.
+the tests cut power at a given byte of flashing or at a given step of a transition, and cause brown-outs. On other
+boards these tests are not run, and the results say so; there the bench's power switch, or a reset over EN, interrupts a
+transition.
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ SOURCE = "requirement ROB-02"
 COMPLAINT = re.compile(
     rb"E \(\d+\) (esp_image|boot|flash_parts): [^\r\n]+|invalid header: |csum err:|load:0x\w+,len:-"
 )
-"""Errors of the second-stage bootloader without a bootable app, and of the ROM without a bootloader."""
+"""Errors that the second-stage bootloader prints if there is no bootable app, and that the ROM prints if there is no
+bootloader."""
 SILENCE_S = 0.2
 
 REASONS = {
@@ -56,7 +57,7 @@ REASONS = {
 
 
 def watchdog_s(dut: Any, kind: str) -> float:
-    """Timeout in s of the watchdog that catches this kind of crash in this build; 0 without such a watchdog."""
+    """Timeout in s of the watchdog that detects this kind of crash in this build; 0 if the crash needs no watchdog."""
     config = json.loads((Path(dut.app.binary_path) / "config" / "sdkconfig.json").read_text())
     times_s = {"wdt": config["ESP_INT_WDT_TIMEOUT_MS"] / 1000, "task_wdt": config["ESP_TASK_WDT_TIMEOUT_S"]}
     return float(times_s.get(kind, 0))
@@ -72,7 +73,8 @@ def crash(dut: Any, device: Device, kind: str) -> None:
 
 
 def by_itself(device: Device) -> str:
-    """Wait for the board; returns what brings it back: a reset, or flashing it again."""
+    """Wait for the board; returns how it recovers: `by a reset` if it boots by itself, otherwise `by flashing it
+    again`."""
     try:
         device.wait_ready(timeout_s=SILENCE_S)
     except NoReply:
@@ -85,7 +87,7 @@ def by_itself(device: Device) -> str:
 def test_crash_ends_in_a_reset_that_reports_its_cause(
     dut: Any, device: Device, measure: Measure, kind: str
 ) -> None:
-    """Crashes the firmware. A query in between must fail with an error that names the crash; the board must recover by
+    """Crashes the firmware. The next query must fail with an error that names the crash. The board must recover by
     itself and report the reset reason."""
     before = device.info()
     start = device.mark()
@@ -107,8 +109,8 @@ CRASHES_IN_A_ROW = 5
 def test_crashes_in_a_row_are_counted_and_each_keeps_the_last_statistics(
     device: Device, measure: Measure
 ) -> None:
-    """Crashes the firmware several times without a power loss. After each reset, exactly the last boot's statistics
-    must be available."""
+    """Crashes the firmware several times without a power loss. After each reset, the board must report exactly the
+    statistics of the last boot."""
     before = device.info()
     for number in range(1, CRASHES_IN_A_ROW + 1):
         context = f"Before crash {number}"
@@ -149,7 +151,8 @@ def test_boots_are_counted_from_one_after_the_storage_is_erased(
 
 
 NVS_VERSION, NVS_NEWER_VERSION = 0xFE, 0xFD
-"""Version byte of a page of NVS: version 2, and the next one. ESP-IDF counts down from 0xFF."""
+"""Version bytes of an NVS page: version 2, and version 3. The byte is 0xFF for version 1 and decreases by one per
+version."""
 
 
 def nvs(pages: int, version: int) -> bytes:
@@ -173,8 +176,8 @@ UNUSABLE_STORAGES = {
 def test_unusable_storage_is_erased_at_the_next_start(
     dut: Any, device: Device, measure: Measure, tmp_path: Path, content: bytes
 ) -> None:
-    """Writes NVS contents that the firmware cannot use. The boot counts must show that the storage was erased, works
-    afterwards, and keeps its values."""
+    """Writes NVS contents that the firmware cannot use. The boot counts must show that the firmware erased the
+    partition, and that NVS works and keeps its values afterwards."""
     write_partition(dut, content, tmp_path)
     start = device.mark()
     counts = [start_over(dut, device).boot_count, device.reboot().boot_count]
@@ -187,7 +190,7 @@ def test_byte_access_to_iram_panics_where_the_chip_is_real(
     dut: Any, device: Device, board: BoardInUse, measure: Measure
 ) -> None:
     """Accesses bytes of a buffer that was allocated without MALLOC_CAP_8BIT, the cause of seven crashes in the recorded
-    logs. A real chip must panic; an emulated chip must identify itself."""
+    logs. A real chip must panic; on an emulated chip, the results must say that the chip is emulated."""
     start = device.mark()
     if board.is_real_chip:
         with pytest.raises(BoardReset):
@@ -218,8 +221,8 @@ def test_byte_access_to_iram_panics_where_the_chip_is_real(
 def test_interrupted_flashing_is_repaired_by_flashing_again(
     dut: Any, device: Device, measure: Measure, share: int
 ) -> None:
-    """Leaves the flash as after a power cut: erased for the new image, and partly written. The bootloader must report
-    it, and flashing again must repair it."""
+    """Leaves the flash as it is after a power cut: erased for the new image, and partly written. The bootloader must
+    report that no app is bootable, and flashing again must repair the board."""
     elf_sha256 = device.info().elf_sha256
     cut_flashing(dut, Path(dut.app.bin_file), share)
     measure_flashed_again(dut, device, measure, elf_sha256)
@@ -228,7 +231,7 @@ def test_interrupted_flashing_is_repaired_by_flashing_again(
 def measure_flashed_again(
     dut: Any, device: Device, measure: Measure, elf_sha256: str, when: str = ""
 ) -> None:
-    """Check that the bootloader reports no bootable app, and that flashing again repairs it."""
+    """Check that the bootloader reports that no app is bootable, and that flashing again repairs the board."""
     start = device.mark()
     dut.serial.hard_reset()
     complaint = device.channel.wait(lambda: COMPLAINT.search(device.channel.text(start)), budgets.BOOT_S)
@@ -269,7 +272,7 @@ def test_power_cut_during_flashing_is_repaired_by_flashing_again(
         measure_flashed_again(dut, device, measure, elf_sha256, when)
 
 
-# --- the supply ---
+# --- The supply ---
 
 
 def measure_supply_failed(
@@ -305,8 +308,8 @@ def measure_supply_failed(
 def test_next_start_reports_a_brown_out(
     device: Device, faults: Faults, measure: Measure, by: str, printed: str
 ) -> None:
-    """Causes a brown-out. By default the detector's interrupt resets the chip; without the interrupt, the hardware
-    does. The next boot must report a brown-out."""
+    """Causes a brown-out. By default the brown-out detector's interrupt handler resets the chip; without the interrupt,
+    the hardware resets it. The next boot must report a brown-out."""
 
     def dip() -> None:
         start = device.mark()

@@ -11,7 +11,7 @@ from hotpin_hil.analysis.conservation import differences, memory_names
 from hotpin_hil.device import Device, DeviceError
 
 REFUSED = {
-    # command line: the key and value that the error names, or the error
+    # command line: the key and value that the error message must name, or the error code
     "bench.run what=log n=129": "n=129",
     "heap.fail caps=DMA": "nth=",
     "heap.fail caps=DMA nth=0": "nth=0",
@@ -66,7 +66,7 @@ REFUSED = {
     "tts.play wait=2": "wait=2",
     "tts.write data=AAA": "data=AAA",
 }
-"""Syntactically valid command lines. The last argument is missing, invalid, or contradicts the others; the arguments
+"""Command lines with valid syntax. The last argument is missing, invalid, or contradicts the others; the arguments
 before it would have an effect."""
 
 
@@ -126,7 +126,7 @@ def test_request_in_the_wrong_state_is_refused_and_the_state_stays(device: Devic
     device.release(holds[0].id)
     refuse("a released hold", "ESP_ERR_NOT_FOUND", "heap.release", id=holds[0].id)
     again = device.hold("SPIRAM", size=16)
-    measure("id of the next hold", again.id, exact=holds[0].id, source="the one that is free")
+    measure("id of the next hold", again.id, exact=holds[0].id, source="the only free id")
     device.release()
 
     refuse("baseline of a mode that was never entered", "ESP_ERR_NOT_FOUND", "mem.baseline", state="voice")

@@ -1,6 +1,6 @@
 """The release image boots, logs and samples, and does not contain the suite's console.
 
-Only these tests flash this image; the next test flashes the image with the console again.
+Only these tests flash this image. The next test of another file flashes the image with the console again.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ SAMPLES = 1
 CONSOLE_SOURCES = PROJECT_ROOT / "firmware" / "components" / "hil_console"
 CONSOLE_COMMANDS = ("sys.info", "sys.panic", "mem.stats", "heap.hold", "heap.fail", "mode.set", "bench.run")
 SILENCE_S = 0.3
-"""Time to wait for a reply; a console would answer within 0.1 s."""
+"""Time in s to wait for a reply; a console would reply within 0.1 s."""
 
 
 @pytest.fixture
@@ -126,7 +126,7 @@ def test_release_image_boots_logs_and_ticks_without_a_warning(
 
 @pytest.mark.requirement("REL-01", "ROB-03")
 def test_release_image_has_no_console(release: Device, measure: Measure) -> None:
-    """Sends commands like a user and like the harness. None may get a reply or have an effect."""
+    """Sends typed commands and requests in the harness's format. None may get a reply or have an effect."""
     release.wait_line("HotPin ready", since=boot_start(release))
     start = release.mark()
     for line in ("help", "sys.info", "@1 sys.info", "@2 sys.reboot", "sys.panic kind=abort"):
@@ -146,9 +146,10 @@ def test_release_image_has_no_console(release: Device, measure: Measure) -> None
 def test_release_image_has_none_of_the_consoles_strings(
     dut: Any, release: Device, board: BoardInUse, measure: Measure
 ) -> None:
-    """Searches the image for command names and for distinctive texts of the console's sources. It must contain none.
+    """Searches the image for command names and for distinctive strings of the console's sources. The image must contain
+    none of them.
 
-    The same search must find them in the image with the console, which proves that the search works.
+    The same search must find all of them in the image with the console, which proves that the search works.
     """
     texts = console_texts()
     with_console = Path(board.build.folder / "hotpin.bin").read_bytes()
@@ -161,14 +162,14 @@ def test_release_image_has_none_of_the_consoles_strings(
         "texts found in the image with the console",
         known,
         min=len(texts) // 2,
-        source="the image contains its own texts",
+        source="the image contains the console's strings",
     )
     has_console = bool(read_config(Path(dut.app.binary_path)).get("HOTPIN_HIL_CONSOLE"))
     measure("CONFIG_HOTPIN_HIL_CONSOLE", has_console, exact=False, source="sdkconfig")
 
 
 def console_texts() -> list[bytes]:
-    """String literals that only the console's sources contain."""
+    """String literals that occur only in the console's sources."""
     others = b"".join(
         path.read_bytes()
         for path in (PROJECT_ROOT / "firmware").rglob("*.[ch]")
@@ -184,22 +185,24 @@ def console_texts() -> list[bytes]:
 
 AT_MAIN = "free at app_main"
 BEFORE_CONSOLE, WITH_CONSOLE_TASK = "System Boot", "After Camera Transition"
-"""Contexts that both images log at boot: before and after the console's task is created."""
+"""Contexts that both images log at boot, before and after the point at which the console's task is created."""
 STATIC_DRAM_MAX = {
     "hardware": {WITH_CONSOLE: 50_300, RELEASE: 31_800},
     "qemu": {WITH_CONSOLE: 41_700, RELEASE: 23_300},
 }
-"""Configurations hil, release, qemu and qemu-release use 43,800, 27,656, 36,280 and 20,280 bytes with ESP-IDF v5.4, and
-at most 240 more with v5.5. The limits are 15 % higher."""
+"""Limits in bytes for static DRAM. With ESP-IDF v5.4, the configurations hil, release, qemu and qemu-release use
+43,800, 27,656, 36,280 and 20,280 bytes; with v5.5, at most 240 bytes more. The limits are about 15 % higher."""
 CONSOLE_STATIC_MAX = 18 * KB
-"""Limit for the console's static memory: hil exceeds release by 16,144 bytes, qemu exceeds qemu-release by 16,000
-(ESP-IDF v5.4)."""
+"""Limit for the console's static memory. With ESP-IDF v5.4, hil uses 16,144 bytes more than release, and qemu uses
+16,000 bytes more than qemu-release."""
 CONSOLE_HEAP_MAX = KB
-"""Tolerance for the task's control block and headers, 360 bytes besides the stack."""
+"""Tolerance in bytes for the heap that the console's task uses besides its stack: 360 bytes for the control block and
+headers."""
 HEAP_TABLE_B = 128
-"""Tolerance: TLSF's table has an additional row of 72 bytes for a heap beyond the next power of two."""
+"""Tolerance in bytes: if a heap is larger than the next power of two, TLSF's table has an additional row of 72
+bytes."""
 _HEAP_LINE = re.compile(r"At ([0-9A-F]{8}) len [0-9A-F]+ .*: DRAM$")
-"""Line of heap_init's list for a region of DRAM."""
+"""Line of heap_init's boot log that lists a region of DRAM."""
 
 
 @dataclass(frozen=True)
@@ -207,7 +210,7 @@ class Start:
     """Memory figures in the boot log of an image."""
 
     free: dict[str, int]
-    """Free bytes at app_main, and of each memory type in the statistics logged at boot."""
+    """Free bytes at the start of app_main, and free bytes of each memory type in the statistics logged at boot."""
     first_heap: int
     """Start of the last heap of DRAM, after the static data."""
 
@@ -216,8 +219,8 @@ class Start:
 def test_release_image_has_the_consoles_memory_free(
     dut: Any, release: Device, board: BoardInUse, measure: Measure
 ) -> None:
-    """Compares the free memory of the two images at boot. In the release image the console's memory is free: its static
-    data from the beginning, then also its task's stack."""
+    """Compares the free memory of the two images at boot. In the release image the memory that the console would use is
+    free: its static data at app_main, and later also the stack of its task."""
     without = start_of(release)
     with_console = start_of(flash_and_start(dut, board.build.folder))
     sizes = {
@@ -257,24 +260,24 @@ def test_release_image_has_the_consoles_memory_free(
 
 
 def share_of_console(what: str, static: int, stack: int) -> tuple[int, int, str]:
-    """Lowest and highest allowed difference of a figure between the images, and the source of these limits.
+    """Minimum and maximum of the allowed difference of a figure between the images, and the source of these limits.
 
     Args:
         what: name of the figure.
-        static: bytes before the first heap.
+        static: the console's static memory, bytes.
         stack: size of the console task's stack, bytes.
     """
     if what.startswith("psram"):
-        return 0, 0, "the console takes none"
+        return 0, 0, "the console uses no PSRAM"
     if WITH_CONSOLE_TASK in what:
         most = static + stack + CONSOLE_HEAP_MAX + HEAP_TABLE_B
-        return static + stack - HEAP_TABLE_B, most, "heap_init of both starts, and the stack in sdkconfig"
-    return static - HEAP_TABLE_B, static + HEAP_TABLE_B, "heap_init of both starts"
+        return static + stack - HEAP_TABLE_B, most, "heap_init of both boots, and the stack in sdkconfig"
+    return static - HEAP_TABLE_B, static + HEAP_TABLE_B, "heap_init of both boots"
 
 
 def measure_static_memory(kind: str, size: ImageSizes, start: Start, measure: Measure) -> None:
-    """Compare the start of the first heap on the board with the build, and the size of the static data with its
-    limit."""
+    """Compare the start of the first heap on the board with the start in the build, and the size of the static data
+    with its limit."""
     if size.first_heap is not None:
         measure(
             f"first heap of the image {size.image}: on the board - in the build",

@@ -83,7 +83,7 @@ HOSTILE_LINES = [
     b"@1 " + b"A" * 5_000,
     b"AT+RST\r\n+++\r\nroot\r\nrm -rf /",
 ]
-"""Lines close to valid commands, each with a different defect."""
+"""Lines similar to valid commands, each with a different error."""
 
 
 ODD_LINES = [
@@ -97,7 +97,7 @@ ODD_LINES = [
 
 
 def answers(device: Device, line: bytes) -> list[Record]:
-    """Send a line; returns the replies to id 1 that arrive before the board answers the harness again."""
+    """Send a line; returns the replies with id 1 that arrive before the board answers the harness's next request."""
     start = device.mark()
     for at in range(0, len(line), CHUNK):
         device.channel.send(line[at : at + CHUNK])
@@ -110,8 +110,8 @@ def answers(device: Device, line: bytes) -> list[Record]:
 def test_hostile_lines_get_a_clear_error_or_nothing(
     device: Device, modes: Modes, measure: Measure, host_pace: HostPace
 ) -> None:
-    """Sends each line as it is, and also with a valid checksum, like a request of the harness, to pass the first
-    checks. The board must refuse it with a named error or not reply, and keep no memory and no task."""
+    """Sends each line unchanged, and also with a valid checksum as in a request, so that it passes the first checks.
+    The board must refuse the line with a named error or not reply. No memory and no task may remain allocated."""
     device.monitor(stop=True)
     before = modes.read()
     first = device.info()
@@ -121,7 +121,7 @@ def test_hostile_lines_get_a_clear_error_or_nothing(
         body = line[1:]
         with_checksum = b"@%s*%04X" % (body, crc16(body)) if line.startswith(b"@") else line
         for sent in (line, with_checksum):
-            with host_pace():  # the board cuts an overlong line, and treats the rest as another line
+            with host_pace():  # the board truncates an overlong line and treats the remainder as another line
                 records = answers(device, sent)
             for record in records:
                 reply = record.data
@@ -143,7 +143,7 @@ def test_hostile_lines_get_a_clear_error_or_nothing(
 
 
 OVERLONG = 300
-"""Length of a line that is longer than the allowed 240 bytes."""
+"""Length of an overlong line; the maximum is 240 bytes."""
 
 
 @pytest.mark.requirement("ROB-01")
@@ -151,8 +151,8 @@ OVERLONG = 300
 def test_command_after_an_overlong_line_is_obeyed(
     device: Device, measure: Measure, host_pace: HostPace, start: bytes
 ) -> None:
-    """Types a command after an overlong line; the board must execute it. Unlike a request, which the board finds by its
-    checksum anywhere in a line, a typed command has no checksum."""
+    """Types a command after an overlong line. The board must execute it, although it has no checksum. (The board finds
+    a request anywhere in a line by its checksum.)"""
     line = start + b"A" * OVERLONG
     with host_pace():
         answers(device, line)
@@ -169,8 +169,8 @@ STRAY = [b"\xff", b"\x00", b"x", b"@", b"*", b'"']
 
 @pytest.mark.requirement("ROB-01")
 def test_request_after_stray_bytes_is_obeyed(device: Device, measure: Measure) -> None:
-    """Sends a request after one to six stray bytes, which can arrive when a port is opened. Each request must be
-    answered."""
+    """Sends a request after one to six stray bytes, which can arrive when a port is opened. The board must answer each
+    request."""
     number = FIRST_REQUEST
     unanswered = []
     for byte in STRAY:
@@ -210,8 +210,8 @@ LONGEST_WORD = 200
 @pytest.mark.requirement("ROB-01")
 @pytest.mark.parametrize("letter", ["a", '"', "\\"], ids=["letter", "quote", "backslash"])
 def test_a_refused_argument_is_quoted_completely(device: Device, measure: Measure, letter: str) -> None:
-    """Sends a wrong argument of the greatest length, which the error must quote. A quote or backslash is sent as two
-    characters, so only half as many fit."""
+    """Sends an invalid argument of maximum length, which the error message must quote. A quote or backslash is
+    encoded as two characters, so only half as many fit."""
     value = letter * (LONGEST_WORD if letter == "a" else LONGEST_WORD // 2)
     with pytest.raises(DeviceError) as refused:
         device.command("mode.set", to=value)

@@ -1,4 +1,4 @@
-"""Sound, compared sample by sample: the speaker's driver gets the file's samples, and the ring gets the microphone's
+"""Sound is compared sample by sample: the speaker's driver must get the stream's samples, and the ring the microphone's
 samples."""
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ from fixtures.poll import poll
 from hotpin_hil.device import Device
 
 TONE_PERIOD, TONE_PEAK = 40, 10_000
-"""Triangle of the simulated microphones, in samples (audio_backend_sim.c, native/drivers/i2s.c)."""
+"""Period in samples, and peak value, of the triangle wave of the simulated microphones (audio_backend_sim.c,
+native/drivers/i2s.c)."""
 READ_BYTES = 1_024
 CHUNK_SAMPLES = 512
-"""The ring takes whole pieces of 32 ms."""
+"""Number of samples per write to the ring, which is always 32 ms of sound."""
 RING_SAMPLES = 32_768
 
 
@@ -27,7 +28,8 @@ RING_SAMPLES = 32_768
 def test_streams_of_every_shape_are_played_to_the_sample(
     device: Device, modes: Modes, measure: Measure
 ) -> None:
-    """Plays streams of every shape. Each must be played exactly, or refused with its error without playing anything."""
+    """Plays streams of many shapes. Each must be played exactly, or refused with the right error before anything is
+    played."""
     modes.to(VOICE)
     for name, shape in shapes().items():
         device.sound(reset=True)
@@ -47,7 +49,7 @@ def test_streams_of_every_shape_are_played_to_the_sample(
 
 
 def tone(index: int) -> int:
-    """Sample of the simulated microphone."""
+    """Sample of the simulated microphone at this position."""
     phase = index % TONE_PERIOD
     rising = phase if phase < TONE_PERIOD // 2 else TONE_PERIOD - phase
     return rising * (4 * TONE_PEAK // TONE_PERIOD) - TONE_PEAK
@@ -59,7 +61,7 @@ def phase_of(samples: list[int]) -> int:
 
 
 def gaps(samples: list[int]) -> list[tuple[int, int]]:
-    """Gaps in the tone: number of samples before each, and number of missing samples (modulo the tone's period)."""
+    """Gaps in the tone: number of samples before each gap, and number of missing samples (modulo the tone's period)."""
     found = []
     first = phase_of(samples)
     for number, sample in enumerate(samples):
@@ -71,7 +73,7 @@ def gaps(samples: list[int]) -> list[tuple[int, int]]:
 
 
 def read(device: Device, count: int) -> list[int]:
-    """Reads this number of samples out of the ring."""
+    """Reads `count` samples from the ring."""
     data = b""
     while len(data) < 2 * count:
         data += device.read_recording(min(READ_BYTES, 2 * count - len(data)))
@@ -83,7 +85,7 @@ def read(device: Device, count: int) -> list[int]:
 def test_recording_is_the_microphones_signal(
     device: Device, modes: Modes, host_pace: HostPace, measure: Measure
 ) -> None:
-    """Lets the ring overflow and compares each sample that it read with the microphone's signal. The gaps must be as
+    """Lets the ring overflow and compares each sample read from it with the microphone's signal. The gaps must be as
     long as reported.
 
     The UART is slower than the microphone, so most samples are dropped without being sent.
@@ -92,14 +94,16 @@ def test_recording_is_the_microphones_signal(
     poll(device.recording, lambda heard: heard.dropped > 0, "a full ring")
     oldest = read(device, CHUNK_SAMPLES)
     measure("gaps in the oldest samples", str(gaps(oldest)[:5]), exact="[]", source="the oldest are kept")
-    with host_pace():  # the ring must not be full again before it is read
+    with host_pace():  # in real time, so that the ring is not full again before it is read
         device.read_recording(2 * (RING_SAMPLES - 2 * CHUNK_SAMPLES), skip=True)
         start = device.recording()
-        # Samples dropped after the last stored sample do not show as a gap yet.
+        # Samples dropped after the last stored sample do not yet appear as a gap.
         heard = poll(
             device.recording, lambda heard: heard.samples >= start.samples + 2 * CHUNK_SAMPLES, "more samples"
         )
-    assert heard.dropped == start.dropped, "the ring was full again; run with less load"
+    assert heard.dropped == start.dropped, (
+        "the ring was full again before it was read; run the test with less load on the host"
+    )
     rest = read(device, heard.samples - heard.dropped - RING_SAMPLES + CHUNK_SAMPLES)
     found = gaps(rest)
     measure(
@@ -125,8 +129,8 @@ FAILED_READS = 20
 def test_failed_reads_of_the_microphone_are_no_samples(
     device: Device, modes: Modes, measure: Measure
 ) -> None:
-    """Makes reads of the microphone fail: no sound may be counted or put into the ring for them. Afterwards the
-    recording must continue."""
+    """Makes reads of the microphone fail. The board must count no samples for the failed reads and put none into the
+    ring. Afterwards the recording must continue."""
     modes.to(VOICE)
     modes.record(0.1)
     before = device.recording()

@@ -1,4 +1,4 @@
-"""RTC memory after a reset holds exactly the last boot's statistics, and no damaged data is reported."""
+"""After a reset, RTC memory contains exactly the last boot's statistics, and the board reports no damaged data."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from hotpin_hil.device import BoardInfo, Device, LastBoot
 pytestmark = pytest.mark.requirement("TRN-09")
 
 LOGS = (20, 0, 3, 0, 12)
-"""Number of snapshots that the test adds in each boot. A boot with few snapshots follows one with many, in the same
-memory."""
+"""Number of snapshots that the test adds in each boot. After a boot with many snapshots comes a boot with few, which
+uses the same memory."""
 ROUNDS = 8
 STEP = 148
 """Distance between flipped bits, in bytes: about one flip in each of the 16 snapshots."""
 FURTHER = 61
-"""Shift of the flipped bits from round to round; odd, so that each round damages other members."""
+"""Bytes by which the flipped bits move from round to round; odd, so that each round damages other members."""
 
 
 def identity(last: LastBoot) -> str:
-    """Count and id of the last boot, as reported."""
+    """Boot count and boot id that the board reports for the last boot."""
     return f"{last.boot_count} {last.boot_id}"
 
 
 def logged(device: Device, count: int) -> list[Survivor]:
-    """Log further snapshots; returns all that this boot keeps."""
+    """Log `count` snapshots; returns all snapshots that the board keeps of this boot."""
     for number in range(count):
         device.log(f"Survivor {number}")
     return survivors(device.history())
@@ -52,7 +52,7 @@ def test_each_boot_finds_the_last_boot_and_no_earlier_one(device: Device, measur
 
 
 def test_last_boot_is_found_if_its_count_is_unknown(device: Device, measure: Measure) -> None:
-    """Boots without NVS, so that the boot count is 0. The next boot must still find this boot as the newer one."""
+    """Boots without NVS, so that the boot count is 0. The next boot must still recognize this boot as the newest."""
     logged(device, 2)
     device.fail_call("nvs_open", boot=True)
     info: BoardInfo = device.reboot()
@@ -66,8 +66,8 @@ def test_last_boot_is_found_if_its_count_is_unknown(device: Device, measure: Mea
 
 
 def test_damaged_snapshots_are_not_reported(device: Device, measure: Measure) -> None:
-    """Flips bits all over the snapshots' RTC memory and resets. Each snapshot reported afterwards must match the logged
-    data."""
+    """Flips bits throughout the snapshots' RTC memory and resets. Each snapshot reported afterwards must match the
+    logged data."""
     reported = 0
     for number in range(ROUNDS):
         info = device.info()
@@ -79,7 +79,7 @@ def test_damaged_snapshots_are_not_reported(device: Device, measure: Measure) ->
         if last.snapshots and last.boot_id == info.b:
             reported += len(last.snapshots)
         elif last.snapshots:
-            wrong = []  # from the previous boot, whose snapshots the test does not know
+            wrong = []  # these are from the boot before, whose snapshots the test did not read
         measure(
             f"round {number}: snapshots that nobody logged",
             len(wrong),
@@ -106,7 +106,7 @@ def test_damaged_snapshots_hide_no_others(device: Device, measure: Measure) -> N
     device.reboot()
     expected = [snapshot for snapshot in before if snapshot[0] not in damaged]
     found = survivors(device.last().snapshots)
-    measure("snapshots", len(found), exact=len(expected), source="only the damaged ones are missing")
+    measure("snapshots", len(found), exact=len(expected), source="only the damaged snapshots are missing")
     measure("all others are reported", found == expected, exact=True, source="mem.history before")
 
 

@@ -1,7 +1,7 @@
-"""Warnings are raised exactly at their thresholds, once, with the right values, and end with hysteresis.
+"""Warnings are raised exactly below their thresholds, once, with the right values, and end with hysteresis.
 
-The tests allocate real memory on the board. Free memory can reach a threshold exactly if both have the same residue
-modulo 4; the next reachable value is 4 bytes lower. The guide's round numbers are between two reachable values.
+The tests allocate real memory on the board. Free memory can equal a threshold only if both have the same remainder
+modulo 4; the next lower possible value is 4 bytes less. The guide's round numbers are between two possible values.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ from hotpin_hil.analysis.heap_layout import BLOCK_OVERHEAD, class_floor
 from hotpin_hil.device import Device, Event
 
 CHECKS = 3
-"""Number of complete checks to wait before a warning counts as absent. A repetition needs at least two."""
+"""Number of complete checks after which a missing warning counts as absent. To detect a repeated warning, at least two
+checks are needed."""
 
 LONG_MS = 600_000
 """Interval long enough that no sample is taken while a test prepares memory."""
@@ -57,7 +58,8 @@ class Level:
     def alone_at(self, threshold: int) -> dict[str, Any]:
         """Thresholds at which only this level can be reached.
 
-        A critical threshold must not exceed the warning threshold, so both are equal: critical supersedes low.
+        A critical threshold must not exceed the warning threshold, so for a critical level both are equal, and the
+        critical warning supersedes the low warning.
         """
         if self.severity == "critical":
             return only(**{self.key: threshold, f"{self.memory.thresholds}_warning": threshold})
@@ -164,7 +166,7 @@ def fragment_to(heaps: Heaps, percent: int) -> list[int]:
         held.append(heaps.hold(PSRAM, size))
         surplus -= size + BLOCK_OVERHEAD
     reached = heaps.fragmentation(PSRAM)
-    assert reached == percent, f"the test's steps reached {reached} % instead of {percent} %"
+    assert reached == percent, f"the test fragmented PSRAM to {reached} % instead of {percent} %"
     return held
 
 
@@ -179,8 +181,8 @@ def fragment_to(heaps: Heaps, percent: int) -> list[int]:
 def test_fragmentation_warns_at_its_threshold_and_not_under_it(
     device: Device, heaps: Heaps, monitor: Monitor, measure: Measure, levels: dict[str, int]
 ) -> None:
-    """Splits PSRAM, then allocates its large block in pieces: up to one percent below the level, and up to the
-    level."""
+    """Makes holes in PSRAM, then allocates the large block in pieces until fragmentation is one percent below the
+    level, and then until it reaches the level."""
     at = levels["fragmentation_warning"]
     device.thresholds(**only(**levels))
     monitor.start()
@@ -251,8 +253,8 @@ def leave_level(threshold: int) -> int:
 def test_level_is_left_at_the_hysteresis_limit_and_not_below(
     device: Device, heaps: Heaps, monitor: Monitor, measure: Measure, entry: tuple[Memory, int]
 ) -> None:
-    """Enters the level, and returns to 4 bytes below the recovery limit, then to the limit. There must be one event on
-    entering, none below the limit, and one at the limit."""
+    """Enters the level and returns to 4 bytes below the recovery limit, then enters it again and returns to the limit.
+    There must be one warning on each entry, no recovery below the limit, and one recovery at the limit."""
     memory, threshold = entry
     kind = Level(memory, "warning")
     limit = leave_level(threshold)
@@ -348,7 +350,7 @@ def test_fragmentation_is_left_five_points_under_its_threshold(
 def test_level_lasts_although_the_thresholds_are_set_again(
     device: Device, heaps: Heaps, monitor: Monitor, measure: Measure
 ) -> None:
-    """Sets the same thresholds again while a level lasts. This must neither end the level nor raise its warning
+    """Sets the same thresholds again while a level is active. This must neither end the level nor raise its warning
     again."""
     level = Level(PSRAM, "warning")
     levels = only(**{level.key: PSRAM.reachable(DEFAULT_THRESHOLDS[level.key])})
@@ -370,8 +372,8 @@ def test_level_lasts_although_the_thresholds_are_set_again(
 def test_staying_and_hovering_raise_one_warning(
     device: Device, heaps: Heaps, monitor: Monitor, measure: Measure
 ) -> None:
-    """Lets free memory oscillate around the threshold, then stay below it; there must be only one warning. The original
-    firmware repeated the same CRITICAL every 15 s."""
+    """Lets free memory oscillate around the threshold, then stay below it. There must be only one warning. The original
+    firmware repeated the same CRITICAL warning every 15 s."""
     threshold = 51_203
     crossings = 6
     device.thresholds(**only(internal_ram_warning=threshold))
@@ -393,8 +395,8 @@ def test_staying_and_hovering_raise_one_warning(
 def test_warning_logs_the_statistics(
     device: Device, heaps: Heaps, monitor: Monitor, measure: Measure
 ) -> None:
-    """Raises a warning. It must log one box and one record with fresh statistics, and not repeat them while the level
-    lasts."""
+    """Raises a warning. The board must log one box and one record with current statistics, and not repeat them while
+    the level is active."""
     threshold = 51_203
     device.thresholds(**only(internal_ram_warning=threshold))
     monitor.start()
@@ -467,7 +469,7 @@ def test_warning_logs_the_statistics_although_another_level_ends(
 
 
 def reachable_defaults(memory: Memory, *levels: Level) -> dict[str, int]:
-    """The default thresholds of these levels, rounded to reachable values of free memory."""
+    """The default thresholds of these levels, rounded to possible values of free memory."""
     return {level.key: memory.reachable(DEFAULT_THRESHOLDS[level.key]) for level in levels}
 
 
@@ -517,8 +519,8 @@ def types(events: list[Event]) -> str:
 def test_critical_supersedes_low_when_both_are_reached_at_once(
     device: Device, heaps: Heaps, monitor: Monitor, measure: Measure, memory: Memory
 ) -> None:
-    """Lets memory fall to the critical level between two checks, which must raise one warning. The lower level must
-    follow when critical ends."""
+    """Lets memory fall to the critical level between two checks. This must raise only the critical warning. The low
+    warning must follow when the critical level ends."""
     low, critical = Level(memory, "warning"), Level(memory, "critical")
     thresholds = reachable_defaults(memory, low, critical)
     monitor.stop()
@@ -615,8 +617,8 @@ def test_superseded_fragmentation_warning_is_raised_only_at_its_own_threshold(
 def test_internal_and_dma_are_distinguished(
     device: Device, heaps: Heaps, monitor: Monitor, measure: Measure
 ) -> None:
-    """Makes memory cross one threshold at a time. On the ESP32, internal and DMA memory are the same heaps; only their
-    thresholds differ."""
+    """Makes memory cross one threshold at a time; each crossing must raise only its own warning. On the ESP32, internal
+    and DMA memory are the same heaps, and only their thresholds differ."""
     thresholds = {"internal_ram_warning": 80_003, "dma_capable_warning": 60_003}
     device.thresholds(**only(**thresholds))
     monitor.start()

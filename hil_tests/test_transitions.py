@@ -1,7 +1,7 @@
 """Transitions between camera and voice mode: their effects, their log, and the state after a failure.
 
-Memory readings come from a heap walk (`fixtures.modes`) or from `heap_caps_get_free_size()`, as the statistics do;
-times come from the board's clock.
+Memory readings come from a heap walk (`fixtures.modes`), or from `heap_caps_get_free_size()`, which the statistics also
+use. Times come from the board's clock.
 """
 
 from __future__ import annotations
@@ -44,21 +44,24 @@ STEPS = {
         "settle.up",
     ],
 }
-"""Steps of the transition to each mode. Another test checks that the firmware has exactly these."""
+"""Steps of the transition to each mode. Another test checks that the firmware has exactly these steps."""
 
 RECOVERY_ATTEMPTS = 3
-"""CONFIG_HOTPIN_STATE_RECOVERY_ATTEMPTS: attempts to restart the former mode before the board waits for a request."""
+"""CONFIG_HOTPIN_STATE_RECOVERY_ATTEMPTS: number of attempts to restart the former mode. After that, the board waits for
+a request."""
 
 UNTOUCHED = ["lock", "admission"]
-"""Steps without an effect to roll back."""
+"""Steps that have no effect and thus need no rollback."""
 NOT_UNDONE = {"tts.stop"}
-"""Step that ends a playing stream, which cannot be undone."""
+"""Step that a rollback does not undo: a playing stream that was ended cannot be restarted."""
 
 FLAT_B = 8
-"""In the recorded logs, free memory in the same state differs by at most 8 B after warm-up (facts: Warm-up)."""
+"""Maximum difference in bytes: after warm-up, free memory in the same state differs by at most 8 B in the recorded logs
+(facts: Warm-up)."""
 FLAT_BLOCKS = 2
 WARM_UP_B = 1 * KB
-"""Limit for the bytes that drivers permanently allocate at their first start: 0.6 to 0.85 KB in the recorded logs."""
+"""Maximum number of bytes that drivers permanently allocate at their first start; it is 0.6 to 0.85 KB in the recorded
+logs."""
 
 
 AGAINST_BASELINE = re.compile(
@@ -68,7 +71,7 @@ AGAINST_BASELINE = re.compile(
 
 @dataclass(frozen=True)
 class Flat:
-    """Allowed difference between two readings in the same state; the virtual board's heap is exact."""
+    """Allowed difference between two readings in the same state. It is 0 on the virtual board, whose heap is exact."""
 
     free: int
     blocks: int
@@ -95,7 +98,7 @@ def flat(board: BoardInUse) -> Flat:
 
 
 def measure_mode_works(device: Device, modes: Modes, measure: Measure, when: str) -> None:
-    """Check that the mode works: a complete picture in camera mode, sound input in voice mode."""
+    """Check that the mode works: camera mode must return a complete picture, voice mode must record sound."""
     if device.mode().mode == CAMERA:
         frame = device.capture()
         measure(f"{when}: picture begins", frame.soi, exact=True, source="JPEG: SOI")
@@ -106,7 +109,7 @@ def measure_mode_works(device: Device, modes: Modes, measure: Measure, when: str
 
 
 def direct(device: Device) -> dict[str, int]:
-    """Free bytes of each memory type, read from the allocator, by the field names of the statistics."""
+    """Free bytes of each memory type, read from the allocator; the keys are the field names of the statistics."""
     return {memory.free_field: device.probe(memory.caps).free for memory in MEMORIES}
 
 
@@ -124,7 +127,8 @@ LAST = "Nothing older is left"
 
 
 def flush_log(device: Device) -> None:
-    """Wait until all earlier statistics are written: they are written in order, so a box logged now is the last."""
+    """Wait until all earlier statistics are written. Boxes are written in order, so it waits for the box of a new
+    log."""
     start = device.mark()
     device.log(LAST)
     device.wait_box(LAST, since=start)
@@ -135,7 +139,11 @@ def measure_free(measure: Measure, what: str, said: dict[str, int], read: dict[s
     for name, value in read.items():
         difference = said[name] - value
         measure(
-            f"{what}: {name} - direct read", difference, "B", exact=0, source="heap.probe; nothing between"
+            f"{what}: {name} - direct read",
+            difference,
+            "B",
+            exact=0,
+            source="heap.probe; no allocation in between",
         )
 
 
@@ -191,8 +199,8 @@ def test_statistics_are_logged_at_boot(device: Device, measure: Measure) -> None
 def test_statistics_are_logged_at_every_occasion(
     device: Device, modes: Modes, monitor: Monitor, measure: Measure
 ) -> None:
-    """Triggers everything that logs statistics: changes to both modes, a TTS allocation, a failed transition, a
-    warning, and a component's own context."""
+    """Triggers every event at which the firmware logs statistics: changes to both modes, a TTS allocation, a failed
+    transition, a warning, and a log with a component's own context."""
 
     def fail() -> None:
         device.fail(step="audio.start")
@@ -221,7 +229,7 @@ def test_each_change_is_logged_before_and_after_with_fresh_figures(
 ) -> None:
     """Allocates memory between the transitions, so that all figures of an earlier log would be wrong.
 
-    In the original firmware, 103 of 116 pairs were the same old sample.
+    In the original firmware, both logs had the same old sample in 103 of 116 recorded pairs.
     """
     for round_number in range(2):
         for mode in (VOICE, CAMERA):
@@ -323,7 +331,7 @@ def test_memory_in_a_mode_is_what_it_was_one_cycle_before(
 def measure_cycles(device: Device, modes: Modes, measure: Measure, series: Series, cycles: int) -> None:
     """Run `cycles` cycles, read memory in camera mode after each, and measure the losses.
 
-    Runs without pauses, because the absence of leaks must not depend on them.
+    Runs without settling pauses in the transitions, because the absence of leaks must not depend on pauses.
     """
     device.settle(down=0, up=0)
     readings = []
@@ -483,8 +491,8 @@ def test_board_recovers_from_a_failed_rollback(
 def test_recovery_is_tried_a_few_times_and_then_on_request(
     device: Device, modes: Modes, flat: Flat, measure: Measure, failing: int
 ) -> None:
-    """Makes a rollback fail, and then the first `failing` attempts to restart the former mode. After three failed
-    attempts the board must wait for a request; after fewer it must be back in the former mode."""
+    """Makes a rollback fail, and then the first `failing` attempts to restart the former mode. If three attempts fail,
+    the board must wait for a request; if fewer fail, it must be back in the former mode."""
     modes.warm_up()
     then, read_then = device.mode(), modes.read()
     start = device.mark()

@@ -13,7 +13,7 @@ SHARED_DIR = PROJECT_ROOT.parent / "shared"
 
 
 def pytest_configure() -> None:
-    # A shell's background jobs ignore SIGINT, and so do their children, which would break the tests of Ctrl-C.
+    # A shell's background jobs and their children ignore SIGINT, which would break the tests of Ctrl-C.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

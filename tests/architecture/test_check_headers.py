@@ -1,6 +1,6 @@
-"""`check_headers.py` finds each kind of error it is meant to find.
+"""`check_headers.py` finds each kind of error that it checks for.
 
-The check runs on a small sample project against a few lines of fake ESP-IDF.
+The script runs on a small sample project and a few fake ESP-IDF headers.
 """
 
 from __future__ import annotations
@@ -190,7 +190,7 @@ def test_use_that_contradicts_the_idf_headers_is_found(
             "CONFIG_SPEED_HIGH=y",
             "CONFIG_SPEED_HIGH=y\nCONFIG_SPEED_LOW=y",
             None,
-        ),  # if several options of a choice are set, the last wins
+        ),  # if several options of a Kconfig choice are set, the last one is used
     ],
 )
 def test_sdkconfig_options_without_effect_are_found(

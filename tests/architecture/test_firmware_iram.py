@@ -2,8 +2,8 @@
 
 ESP-IDF keeps the heap's functions in IRAM so that they can be called while the cache is off. Code of this project that
 they call (the wrappers of the test console and of the allocation profile, the failed-allocation callback) must also be
-in IRAM, together with everything that it uses. The host builds use the same section names, so the test reads from
-their object files what the code in IRAM refers to.
+in IRAM, together with everything that it uses. The host builds use the same section names, so the test reads the
+references of the code in IRAM from their object files.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from hotpin_hil.paths import FIRMWARE_DIR, NATIVE_BUILD_DIR, NATIVE_PROFILE_BUIL
 COMPONENTS = FIRMWARE_DIR / "components"
 IRAM, DRAM = ".iram1.", (".dram1.", ".bss", ".data")
 RTC = "rtc_coredump"
-"""RTC memory is readable while the flash cache is off."""
+"""Section in RTC memory, which is readable while the flash cache is off."""
 
 # Symbols of ESP-IDF v5.4 and v5.5 that are in IRAM or ROM with this configuration, after the file that puts them there:
 ELSEWHERE_IN_IRAM = {
@@ -112,10 +112,10 @@ def called_by_the_heap() -> set[str]:
         )
         for name in re.findall(r"\b(on_\w+|report_\w+)\b", argument)
     }
-    assert len(wrapped) == 5, "the wraps were renamed: update this test"
+    assert len(wrapped) == 5, "the wrapper functions were renamed: update this test"
     profile = (COMPONENTS / "memory_profile/CMakeLists.txt").read_text()
     base = re.findall(r"heap_caps_\w+_base|heap_caps_free", profile.partition("foreach(name IN ITEMS")[2])
-    assert len(base) == PROFILE_WRAPS, "the profile's wraps were renamed: update this test"
+    assert len(base) == PROFILE_WRAPS, "the profile's wrapper functions were renamed: update this test"
     wrapped += base
     assert registered, "the failed-allocation callback is registered in another way: update this test"
     return {f"__wrap_{name}" for name in wrapped} | registered

@@ -1,7 +1,7 @@
 """Checks which headers and components the firmware's sources may use.
 
-Components do not include files of the host build, because the chip's build does not have them. The pure files listed
-here run on the host without ESP-IDF.
+Components must not include files of the host build, because the chip's build does not have them. The pure files listed
+here also compile and run on the host, without ESP-IDF.
 """
 
 from __future__ import annotations
@@ -100,7 +100,8 @@ def project_headers() -> dict[str, Path]:
 
 
 def included_by_all_ways(start: Path) -> Iterator[tuple[Path, str]]:
-    """Headers outside the project that `start` reaches through project headers, each with the file that includes it."""
+    """Headers outside the project that `start` includes directly or through project headers, each with the file that
+    includes it."""
     headers = project_headers()
     seen: set[Path] = set()
     todo = [start]
@@ -131,7 +132,7 @@ def test_no_component_asks_whether_it_is_on_the_host() -> None:
     for path in sources("*.c", "*.h", "CMakeLists.txt", "Kconfig*", "*.cmake"):
         text = path.read_text(encoding="utf-8")
         found = question.search(without_comments(text) if path.suffix in (".c", ".h") else text)
-        assert found is None, f"{name_of(path)} asks for {found[0] if found else ''}"
+        assert found is None, f"{name_of(path)} contains {found[0] if found else ''}"
 
 
 @pytest.mark.parametrize("name", PURE)
@@ -153,10 +154,11 @@ def test_files_compiled_alone_by_tests_are_listed_as_pure() -> None:
 
 
 def test_file_that_uses_a_config_option_includes_sdkconfig() -> None:
-    """Without sdkconfig.h the code still compiles, but the preprocessor treats every option as off."""
+    """Without sdkconfig.h the code still compiles, but the preprocessor treats every option as undefined."""
     for path in sources("*.c", "*.h"):
         text = without_comments(path.read_text(encoding="utf-8"))
-        if path.suffix == ".h":  # macros do not count: they are expanded in the file that uses them
+        # options in macro definitions do not count: a macro is expanded in the file that uses it
+        if path.suffix == ".h":
             text = re.sub(r"^[ \t]*#[ \t]*define(\\\n|[^\n])*", "", text, flags=re.M)
         uses = re.search(r"\bCONFIG_[A-Z]\w*", text)
         if uses:
@@ -197,7 +199,7 @@ def test_requirements_do_not_depend_on_the_configuration() -> None:
 
 
 def cycle_in(graph: dict[str, set[str]]) -> str:
-    """Names on one cycle, joined by arrows; empty if there is no cycle."""
+    """Names on one of the cycles, joined by arrows; empty if there is no cycle."""
     try:
         TopologicalSorter(graph).prepare()
     except CycleError as error:
@@ -211,7 +213,9 @@ def test_no_include_cycle_among_the_components_files() -> None:
         name_of(path): {name_of(headers[header]) for header in includes(path) if header in headers}
         for path in sources("*.c", "*.h")
     }
-    assert all(graph[name_of(folder / "main.c")] for folder in MAINS), "no include of a component's header"
+    assert all(graph[name_of(folder / "main.c")] for folder in MAINS), (
+        "the test found no #include of a component's header"
+    )
     assert cycle_in(graph) == ""
 
 
@@ -234,7 +238,7 @@ def all_requirements(name: str) -> set[str]:
 
 def test_no_cycle_among_the_components_requirements() -> None:
     graph = {path.name: requirements(path) for path in COMPONENTS.iterdir()}
-    assert "state_manager" in graph["hil_console"], "the requirements were not found"
+    assert "state_manager" in graph["hil_console"], "the test found no REQUIRES in the components"
     assert cycle_in(graph) == ""
 
 

@@ -1,7 +1,7 @@
 """Checks the layers of firmware/native: a file calls only its own layer and the layers below, and no calls form a
 cycle.
 
-The test reads the symbols of the compiled objects, so it also sees calls through ESP-IDF's headers.
+The test reads the symbols of the compiled objects, so it also finds calls through ESP-IDF's headers.
 """
 
 from __future__ import annotations

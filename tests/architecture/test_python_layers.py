@@ -28,7 +28,8 @@ LAYERS = (
     ("report",),
     ("pytest_plugin", "cli"),
 )
-"""Layers from the bottom up. A layer imports only layers below it; packages of one layer do not import each other."""
+"""Layers from the bottom up. A layer imports only layers below it. Packages in the same layer do not import each
+other."""
 VIRTUAL = "virtual"
 VIRTUAL_IMPORTS = {"compat", "errors", "paths", "printable"}
 MAY_IMPORT_VIRTUAL = {"boards", "cli"}
@@ -48,7 +49,7 @@ LARGE_CLASSES = {
     "HilQemu",
     "Serial",
 }
-"""Classes that are still too long. Never add to this list."""
+"""Classes that are still too long. Never add classes to this list."""
 
 
 @cache
@@ -110,7 +111,8 @@ def test_a_layer_imports_only_those_below_it() -> None:
 
 
 def test_diagram_shows_the_imports() -> None:
-    """Every edge of the diagram in docs/architecture.md is an import, and every import follows one edge or several."""
+    """Every edge of the diagram in docs/architecture.md is an import, and every import follows a path of one or more
+    edges."""
     text = (PROJECT_ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     diagram = re.findall(r"^```mermaid\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)[0]
     edges = set(re.findall(r"^  (\w+) --> (\w+)$", diagram, re.MULTILINE))
@@ -134,13 +136,14 @@ def test_no_import_cycle() -> None:
 def cycles_in(graph: dict[str, set[str]]) -> list[list[str]]:
     """Modules on an import cycle.
 
-    Repeatedly removes modules that import none of the remaining modules; the rest is on a cycle or imports a cycle.
+    Repeatedly removes modules that import none of the remaining modules. The modules left are on a cycle or import a
+    module on a cycle.
     """
     left = dict(graph)
     while True:
         settled = [name for name, others in left.items() if not others & left.keys()]
         if not settled:
-            # Modules that only import a cycle are not part of it.
+            # Modules that only import a module on a cycle are not on the cycle.
             while outer := [name for name in left if not any(name in others for others in left.values())]:
                 for name in outer:
                     del left[name]
@@ -173,7 +176,7 @@ def test_no_class_is_too_long() -> None:
     }
     large = {name: count for name, count in lines.items() if count > CLASS_LINES_MAX}
     assert {name: count for name, count in large.items() if name not in LARGE_CLASSES} == {}
-    assert large.keys() >= LARGE_CLASSES, "remove the classes that are short now from LARGE_CLASSES"
+    assert large.keys() >= LARGE_CLASSES, "remove the classes that are no longer too long from LARGE_CLASSES"
 
 
 def test_every_module_is_in_a_wing() -> None:
@@ -183,7 +186,7 @@ def test_every_module_is_in_a_wing() -> None:
 
 @pytest.mark.parametrize("folder", ["tests/model", "tests/mutation", "tests/system"])
 def test_tools_end_on_a_signal(folder: str) -> None:
-    """A tool must run through `run_command`, so that it leaves no process and no copy of the checkout after SIGTERM."""
+    """A tool must call `run_command`, so that it leaves no process and no copy of the checkout behind after SIGTERM."""
     tools = [
         path for path in (PROJECT_ROOT / folder).rglob("*.py") if '__name__ == "__main__"' in path.read_text()
     ]

@@ -1,5 +1,4 @@
-"""Checks that every upper limit on a measured time leaves room for a busy machine, so that no test fails on a slow
-one."""
+"""Checks that every upper limit on a measured time is generous enough for a busy machine."""
 
 from __future__ import annotations
 
@@ -12,7 +11,7 @@ import pytest
 from hotpin_hil.paths import PROJECT_ROOT
 
 ROOM_S = 5
-"""Smallest allowed upper limit in seconds. Tighter limits belong in tests/system/benchmarks."""
+"""Smallest allowed upper limit in seconds. Tests with tighter limits must be in tests/system/benchmarks."""
 CLOCKS = {"monotonic", "perf_counter", "process_time"}
 
 

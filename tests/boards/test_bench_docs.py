@@ -75,7 +75,7 @@ def check_make(words: list[str]) -> None:
 
 
 def check_command(words: list[str]) -> None:
-    """Fails unless the words are a command of this project with arguments that it accepts, or an external command."""
+    """Fails unless the words are a command of this project with valid arguments, or an external command."""
     program = words[0].removeprefix(".venv/bin/")
     if program == "pytest":
         check_pytest(words[1:])
@@ -94,7 +94,7 @@ def test_every_command_of_a_pipeline_exists(pipeline: str) -> None:
     ran = {job: [words for name, words in commands(pipeline) if name == job] for job in jobs(pipeline)}
     assert set(ran) == JOBS
     for job, lines in ran.items():
-        assert lines, f"{job} runs nothing"
+        assert lines, f"the job {job} runs no command"
         for words in lines:
             check_command(words)
     flat = [" ".join(words) for lines in ran.values() for words in lines]
@@ -185,7 +185,7 @@ def test_every_supported_version_of_esp_idf_is_built() -> None:
 
 @pytest.mark.parametrize("pipeline", PIPELINES)
 def test_runs_on_boards_name_the_kind_and_wait_for_a_lease(pipeline: str) -> None:
-    """If CI is set, a run ends at once unless it names the kind of board."""
+    """If the variable CI is set, a run ends with an error at once unless it names the kind of board."""
     job = jobs(pipeline)["boards"]
     assert (job.get("env") or job["variables"])["HOTPIN_BOARD"] == "hardware"
     (run,) = [words for name, words in commands(pipeline) if name == "boards" and "pytest" in words[0]]

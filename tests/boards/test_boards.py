@@ -1,4 +1,4 @@
-"""Checks of the board and the build come before anything is touched, and the results never name another kind of
+"""The board and the build are checked before the session changes anything, and the results name the right kind of
 board."""
 
 from __future__ import annotations
@@ -134,7 +134,7 @@ def damage(path: Path, offset: int) -> None:
 
 
 def not_flashed(folder: Path, name: str) -> None:
-    """Changes flasher_args.json so that it names a file for this part that is not flashed and does not exist."""
+    """Changes flasher_args.json: the entry of this part names a file that is not flashed and does not exist."""
     path = folder / "flasher_args.json"
     arguments = json.loads(path.read_text())
     arguments[name]["file"] = "elsewhere.bin"
@@ -254,7 +254,7 @@ def test_origin_is_read_from_the_image(tmp_path: Path) -> None:
     place = b"".join(field.ljust(size, b"\0") for field, size in zip(fields, (20, 44, 16, 44), strict=True))
     found = Origin(COMMIT, "abcdefabcdef", "e" * 40)
     assert find_origin(b"code" + place + b"more") == found
-    # A truncated image and older firmware do not have all of this data.
+    # Truncated images and older firmware do not contain all of this data.
     assert find_origin(b"code" + place[:-1]) == find_origin(b"") == Origin()
     folder = write_build(tmp_path, constants=place)
     assert read_build(folder, BoardKind.VIRTUAL).origin == found
@@ -262,7 +262,7 @@ def test_origin_is_read_from_the_image(tmp_path: Path) -> None:
 
 @pytest.fixture
 def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Path at which a test writes the program that replaces `python -m hotpin_hil`."""
+    """Path where a test writes the program that replaces `python -m hotpin_hil`."""
     program = tmp_path / "hotpin_hil.py"
     monkeypatch.chdir(tmp_path)  # `python -m` searches the working directory first
     return program

@@ -16,8 +16,8 @@ LOG_ARGUMENTS = '#!/bin/sh\necho "$@" >> "$(dirname "$0")/log"\n'
 
 @pytest.fixture
 def tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder for the fake tools: the only entry of PATH besides the shell's folders. Builds are written there as
-    well."""
+    """Folder of the fake tools: the only entry of PATH besides the shell's folders. The builds are also written
+    there."""
     folder = tmp_path / "tools"
     folder.mkdir()
     monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")

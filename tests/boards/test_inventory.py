@@ -1,4 +1,5 @@
-"""Runs `hotpin-hil boards` on virtual boards: what it queries and prints, and that it does not touch boards in use."""
+"""Runs `hotpin-hil boards` on virtual boards: checks its queries and its output, and that it does not access boards in
+use."""
 
 from __future__ import annotations
 
@@ -59,7 +60,7 @@ def short_wait_for_psram(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Line:
-    """Port that delivers a recorded boot in chunks that split lines."""
+    """Fake port that delivers a recorded boot in chunks that split lines."""
 
     PIECE = 37
 
@@ -95,7 +96,7 @@ def test_psram_is_read_from_firmware_output(log: bytes, size: int | None) -> Non
 
 
 class CutLine(Line):
-    """Port that delivers a log in two chunks."""
+    """Fake port that delivers a log in two chunks."""
 
     def __init__(self, log: bytes, cut: int) -> None:
         super().__init__(log[:cut])
@@ -121,7 +122,7 @@ def test_psram_is_not_read_from_half_a_number(output: bytes) -> None:
     [(0x164020, 4 << 20), (0x204020, 64 << 20), (0, None), (0xFFFFFF, None)],
 )
 def test_flash_size_comes_from_the_flash_id(flash_id: int, size: int | None) -> None:
-    """An id of 0 or 0xFFFFFF means that the flash chip does not answer: the data line stays low or high."""
+    """If the flash chip does not answer, the data line stays low or high, and the id is 0 or 0xFFFFFF."""
     chip = SimpleNamespace(flash_id=lambda cache: flash_id, secure_download_mode=False)
     assert probing.flash_size(chip) == size
 
@@ -199,7 +200,7 @@ def test_port_without_a_chip_is_not_a_board() -> None:
         os.close(theirs)
 
 
-# --- several ---
+# --- Several boards ---
 
 
 def bridge(device: str) -> SerialBridge:
@@ -312,7 +313,7 @@ def test_missing_board_is_reported(
     assert "no board found" in capsys.readouterr().err
 
 
-# --- ports ---
+# --- Ports ---
 
 
 def test_stable_name_is_by_id_only_with_a_usb_serial_number(tmp_path: Path) -> None:
@@ -328,7 +329,7 @@ def test_stable_name_is_by_id_only_with_a_usb_serial_number(tmp_path: Path) -> N
 
 
 def test_a_busy_port_names_its_user() -> None:
-    """The search for the user leaves out its own process, so a child process with the same open port plays the user."""
+    """The search for the port's user skips its own process, so a child process opens the port."""
     ours, theirs = pty.openpty()
     name = os.ttyname(theirs)
     held = open_port(name, 115200)

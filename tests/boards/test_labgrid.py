@@ -1,4 +1,4 @@
-"""Runs on boards of a real labgrid: they share its places, and one that ends early must not keep a place."""
+"""Runs on boards of a real labgrid: runs share its places, and a run that ends early must not keep a place."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_killed_run_frees_its_place_and_the_queue_keeps_its_order(project: Proje
     third.wait_until(lambda: "waiting up to" in third.output, "message that names the holder")
     first.kill()
     second.boards()
-    assert not third.has_board(), "two runs have one place"
+    assert not third.has_board(), "two runs have the same place"
     assert second.end() == 0, second.output
     third.boards()
     assert third.end() == 0, third.output
@@ -129,10 +129,10 @@ def test_place_is_used_again_when_exporter_and_coordinator_are_back(project: Pro
     lab.stop_coordinator()
     run.go_on()
     run.wait_until(lambda: run.has_board(3), "board without a coordinator")
-    lab.exporters["shelf"].wait(PATIENCE_S)  # labgrid's exporter ends when its coordinator does
+    lab.exporters["shelf"].wait(PATIENCE_S)  # labgrid's exporter exits when its coordinator exits
     lab.start_coordinator()
     lab.start_exporter("shelf")
-    assert lab.is_free(), "the coordinator still knows the user of the place"
+    assert lab.is_free(), "the restarted coordinator still reports a user of the place"
     run.go_on()
     run.wait_until(lambda: run.has_board(4), "board after the coordinator is back")
     assert lab.places()["cam-1"].acquired

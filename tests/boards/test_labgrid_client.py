@@ -44,7 +44,7 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeLabgrid:
 
 
 class Runs:
-    """Runs that use the fake labgrid-client; `told` has the lines that they reported."""
+    """Runs that use the fake labgrid-client; `told` contains the lines that they reported."""
 
     def __init__(self, fake: FakeLabgrid) -> None:
         self.fake = fake
@@ -103,7 +103,7 @@ def test_a_place_is_a_board(fake: FakeLabgrid, runs: Runs) -> None:
 
 
 def test_the_last_line_of_a_kind_counts() -> None:
-    """A place's comment may have several lines, comes before the fields, and may look like one."""
+    """A place's comment precedes its fields, may have several lines, and may look like a field."""
     (place,) = parse_places("Place 'a':\n  comment: x\n  acquired: nobody\n  acquired: desk/jo\n")
     assert place.acquired == "desk/jo"
 
@@ -227,7 +227,9 @@ def test_runs_that_need_two_boards_do_not_keep_one_each(
         state["places"]["cam-2"]["acquired"] = None
     thread.join()
     assert sorted(found) == ["cam-1", "cam-2"]
-    assert any(call.startswith("release") for call in fake.state["calls"]), "it never gave its board back"
+    assert any(call.startswith("release") for call in fake.state["calls"]), (
+        "the run did not release its board"
+    )
 
 
 # --- the end ---
@@ -267,7 +269,7 @@ def test_guard_of_a_killed_run_waits_for_its_workers(fake: FakeLabgrid, tmp_path
     with Lease(tmp_path, "a worker's") as lease:
         lease.add("port-worker")
         assert process.stdin is not None
-        process.stdin.close()  # this also happens if the run is killed
+        process.stdin.close()  # the place must also be released if the run is killed
         assert fake.place("cam-1")["acquired"]
     assert process.wait(PATIENCE_S) == 0
     assert is_free(fake, "cam-1")
@@ -383,10 +385,10 @@ def test_missing_exporter_blocks_until_it_is_back(
     ):
         watch.check()
     waited = len(fake.state["calls"]) - calls
-    assert waited > 3, "it does not wait for the exporter"
+    assert waited > 3, "the run does not wait for the exporter"
     with pytest.raises(LabgridError, match="not connected"):
         watch.check()
-    assert len(fake.state["calls"]) == calls + waited + 1, "it waits twice"
+    assert len(fake.state["calls"]) == calls + waited + 1, "the run waits twice"
     with fake as state:
         state["places"]["cam-1"]["is_orphaned"] = False
     assert watch.check()
@@ -399,7 +401,7 @@ def test_place_is_acquired_again_after_a_restart_of_the_coordinator(
     with fake as state:
         state["is_up"] = False
     clock.now += labgrid_watch.CHECK_S
-    assert watch.check() is None, "tests continue without a coordinator"
+    assert watch.check() is None, "tests continue although the coordinator is gone"
     with fake as state:
         state["is_up"] = True
         state["reservations"].clear()

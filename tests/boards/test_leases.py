@@ -91,7 +91,7 @@ def test_a_killed_runs_lease_is_taken_over_at_once(
     tmp_path: Path, other_run: Callable[..., OtherRun]
 ) -> None:
     other_run("mac-1").kill()
-    assert holder_of(tmp_path, "mac-1") is None, "the file of a dead run does not count"
+    assert holder_of(tmp_path, "mac-1") is None, "the lease file of a dead run must not count"
     with Lease(tmp_path, "cam-1") as lease:
         lease.add("mac-1")
         holder = holder_of(tmp_path, "mac-1")
@@ -149,7 +149,7 @@ def test_lock_file_without_a_readable_holder_still_locks(tmp_path: Path, content
 
 @pytest.mark.parametrize("kind", ["link", "hard link", "pipe", "folder"])
 def test_lease_overwrites_no_file_of_another_name(tmp_path: Path, kind: str) -> None:
-    """In a shared folder, any user can put something else in the lock file's place."""
+    """In a shared folder, any user can replace the lock file with another file or link."""
     folder = tmp_path / "leases"
     folder.mkdir()
     place, other = folder / "mac-00.lock", tmp_path / "precious"
@@ -251,7 +251,8 @@ def users() -> Iterator[Users]:
     # Not tmp_path: other users cannot enter pytest's folder.
     folder = Path(tempfile.mkdtemp(prefix="leases-"))
     try:
-        os.chown(folder, 65532, 65532)  # an unrelated owner: fs.protected_regular exempts the folder's
+        # owned by an unrelated user, because fs.protected_regular exempts files of the folder's owner
+        os.chown(folder, 65532, 65532)
         folder.chmod(0o1777)
         yield Users(folder)
     finally:
@@ -288,7 +289,7 @@ def test_unreadable_lock_file_is_a_one_line_error(users: Users) -> None:
     )
 
 
-# --- choosing among several ---
+# --- Choosing among several boards ---
 
 
 class Bench:
@@ -325,7 +326,8 @@ def named(name: str, port: str | None = None, mac: str | None = None, **more: ob
 def test_a_board_is_leased_by_port_and_mac(tmp_path: Path) -> None:
     (board,) = Bench(tmp_path, p1=ONE).lease()
     assert (board.entry.port, board.entry.mac) == ("p1", ONE)
-    # The MAC shows that another port belongs to the same chip: it is refused, and its lease is released.
+    # Both ports have the same MAC, so they belong to the same chip: the second port is refused, and its lease is
+    # released.
     with pytest.raises(UsageError, match=r"1 board is needed, none free; in use: p9 .*by pid"):
         Bench(tmp_path, p9=ONE).lease()
     assert holder_of(tmp_path, port_name("p9")) is None
@@ -410,7 +412,9 @@ def test_a_board_is_found_by_its_mac_on_no_other_boards_port(tmp_path: Path) -> 
     boards = (named("a", "p1", ONE), named("c", None, THREE))
     leased = bench.lease(*boards, count=2)
     assert [(board.entry.name, board.entry.port) for board in leased] == [("a", "p1"), ("c", "p3")]
-    assert bench.asked == ["p2", "p3"], "p1 belongs to board a: reading its MAC would reset it for nothing"
+    assert bench.asked == ["p2", "p3"], (
+        "p1 belongs to board a: reading its MAC would reset the board needlessly"
+    )
     assert holder_of(tmp_path, port_name("p2")) is None
     assert holder_of(tmp_path, port_name("p3")) is not None
 
@@ -424,7 +428,7 @@ def test_board_is_chosen_by_mac(tmp_path: Path) -> None:
 
 
 def test_silent_board_is_leased_last(tmp_path: Path) -> None:
-    """If the run needs the silent board as well, its tests are BLOCKED with the reason, but the run does not end with a
+    """If the run also needs the silent board, the tests on it are BLOCKED with the reason; the run does not end with a
     usage error."""
     (board,) = Bench(tmp_path, p1=None, p2=TWO).lease()
     assert board.entry.port == "p2"
@@ -453,7 +457,7 @@ def test_the_power_is_cycled_once_before_a_board_counts_as_dead(
 ) -> None:
     monkeypatch.setattr(
         "hotpin_hil.boards.pool.wait_for_port", lambda port: None
-    )  # there is no device file to wait for
+    )  # a URL has no device file to wait for
     counted = tmp_path / "cycles"
     cycle = PowerSwitch("a", cycle_command=f"sh -c 'echo x >> {counted}'")
     bench = Bench(tmp_path, p1=None)
@@ -477,7 +481,7 @@ def test_the_power_is_cycled_once_before_a_board_counts_as_dead(
 
 
 def test_a_virtual_board_is_leased_by_its_port_alone(tmp_path: Path) -> None:
-    """Every server numbers its boards' MACs from the same start, so a MAC does not identify a virtual board."""
+    """Every server gives its boards the same sequence of MACs, so a MAC does not identify a virtual board."""
     bench = Bench(tmp_path)
     boards = [
         BoardEntry(name, BoardKind.VIRTUAL, f"rfc2217://127.0.0.1:{port}", ONE)

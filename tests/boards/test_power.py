@@ -1,4 +1,4 @@
-"""Tests power switches: a user's command may fail, hang or be missing, but the board must never be left off."""
+"""Tests power switches: a user's command may fail, hang or not exist, but the board must never remain switched off."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_cycle_command_overrides_off_and_on(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("off", ["false", "sh -c 'kill -INT $PPID; sleep 5'"])
 def test_a_board_is_not_left_off(tmp_path: Path, off: str) -> None:
-    """The board is on again even after a failing command or Ctrl-C."""
+    """The board must be switched on again even after a failing command or Ctrl-C."""
     log = tmp_path / "log"
     switch = PowerSwitch("a", off_command=off, on_command=writes("on", log), off_s=0.01)
     with pytest.raises((PowerError, KeyboardInterrupt)):
@@ -60,7 +60,7 @@ def test_failed_power_command_is_a_one_line_error(command: str, message: str) ->
 
 
 def test_power_command_may_leave_a_process_running(tmp_path: Path) -> None:
-    """The process may keep the command's output open, as a relay's daemon does."""
+    """A process that the command leaves running may keep the command's output open, as a relay's daemon does."""
     os.mkfifo(tmp_path / "gate")
     # The daemon ends when the test closes the gate.
     gate = os.open(tmp_path / "gate", os.O_RDWR)

@@ -94,11 +94,11 @@ class Qemu:
         }
 
     def order(self, *starts: str) -> None:
-        """Sets the outcomes of the firmware's next boots (fake_qemu.py)."""
+        """Writes the outcomes of the firmware's next boots, for fake_qemu.py."""
         (self.state / "starts").write_text(json.dumps(starts))
 
     def lines(self, about: str) -> list[dict[str, Any]]:
-        """The lines of results.jsonl that have this `about`."""
+        """The lines of results.jsonl whose `about` has this value."""
         found = [json.loads(line) for line in (self.folder / "results.jsonl").read_text().splitlines()]
         return [line for line in found if line.get("about") == about]
 
@@ -184,7 +184,7 @@ def test_qemu_that_does_not_start_blocks_everything_at_once(qemu: Qemu) -> None:
 
 
 def test_firmware_that_is_silent_in_qemu_fails(qemu: Qemu) -> None:
-    """QEMU itself still resets on request, so the firmware is to blame."""
+    """QEMU still performs a reset on request, so the silence is the firmware's fault."""
     qemu.run(
         "@requirement('AAA-01')\ndef test_hangs(device):\n    device.command('silence')\n    device.info()\n"
     )
@@ -194,7 +194,7 @@ def test_firmware_that_is_silent_in_qemu_fails(qemu: Qemu) -> None:
 
 
 def test_hung_emulator_blocks_its_own_test_and_no_other(qemu: Qemu) -> None:
-    """The next test gets a new emulator."""
+    """The harness must start a new emulator for the next test."""
     (qemu.state / "deaf").touch()
     result = qemu.run(
         "@requirement('AAA-01')\ndef test_hangs(device):\n    device.command('silence')\n"
@@ -361,7 +361,7 @@ def test_evidence_states_that_the_watchdogs_are_off() -> None:
     assert "emulator_watchdogs" not in describe(emulator, extra_arguments(None))
 
 
-# --- One emulator, without a pytest session ---
+# --- A single emulator, without a pytest session ---
 
 
 class Queue:
@@ -500,7 +500,8 @@ def test_watchdog_reset_after_a_panic_is_a_firmware_fault() -> None:
 
 
 def test_known_fault_after_the_start_is_not_excused() -> None:
-    """The emulator's known faults are excused only during a boot; later, the test may have caused the fault."""
+    """The emulator's known faults are excused only during a boot. After the boot, the test may have caused the
+    fault."""
     channel = Channel()
     channel.feed(b"rst:0x1 (POWERON_RESET),boot:0x12 (SPI_FAST_FLASH_BOOT)\r\n")
     assert judge_start(channel) is None

@@ -1,5 +1,5 @@
-"""Reads the sizes of an image from its ELF file and, if there is a map file, from esp-idf-size; states why a size is
-missing."""
+"""Tests reading the sizes of an image from its ELF file and, if there is a map file, from esp-idf-size. If a size is
+missing, the reason must be stated."""
 
 from __future__ import annotations
 
@@ -203,7 +203,7 @@ def test_native_build_has_the_map_of_its_boards_profile(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", profiles.names())
 def test_code_in_iram_ends_above_its_origin_on_every_profile(tmp_path: Path, name: str) -> None:
-    """The end of the code must be found even if IRAM below it is a heap, as on a single core."""
+    """The end of the code must be found even if IRAM below the code is a heap, as on a single core."""
     build = read_build(write_build(tmp_path / "build"), BoardKind.VIRTUAL)
     found = read_sizes(build, lines.WITH_CONSOLE, profiles.load(name))
     assert found.iram_end is not None

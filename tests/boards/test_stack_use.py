@@ -1,4 +1,4 @@
-"""Computes the stack use of call chains from gcc's call graphs."""
+"""Tests the computation of the stack use of call chains from gcc's call graphs."""
 
 from __future__ import annotations
 

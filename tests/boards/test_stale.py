@@ -17,7 +17,7 @@ BUILT_AT, LATER = 1_000, 2_000
 
 @pytest.fixture
 def firmware(tmp_path: Path) -> Path:
-    """Folder of firmware sources with a build of the same age."""
+    """Folder of firmware sources with an up-to-date build."""
     firmware = tmp_path / "firmware"
     write_build(firmware / "build-native")
     for name in ("components/memory_manager/src/mem_log.c", "main/main.c", "native/kernel/task.c"):

@@ -1,4 +1,4 @@
-"""`hotpin-hil`: one clear line and the right exit status for any input."""
+"""`hotpin-hil` prints one clear line and returns the right exit status for any input."""
 
 from __future__ import annotations
 
@@ -238,5 +238,5 @@ def test_commands_on_the_newest_run_find_it_in_the_users_state_folder(
     command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("HOTPIN_STATE_DIR", str(tmp_path / "state"))
-    assert cli.main([command]) == cli.EXIT_ERROR  # fails because there is no run yet
+    assert cli.main([command]) == cli.EXIT_ERROR  # fails because no run exists yet
     assert str(tmp_path / "state" / "qualification") in capsys.readouterr().err

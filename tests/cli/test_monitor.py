@@ -30,7 +30,8 @@ Start = Callable[..., "subprocess.Popen[bytes]"]
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
-    """Start monitors. Each is killed after PATIENCE_S, so that a test that waits for its output ends."""
+    """Function that starts a monitor, which is killed after PATIENCE_S, so that a test that waits for its output
+    ends."""
     started: list[subprocess.Popen[bytes]] = []
 
     def run(*arguments: str) -> subprocess.Popen[bytes]:
@@ -48,7 +49,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
 
 
 def run_monitor(tmp_path: Path, *arguments: str) -> subprocess.Popen[bytes]:
-    """Start the monitor with its own lease folder and temporary folder; wait until it is watching."""
+    """Start the monitor with its own lease folder and temporary folder; wait until it has opened the port."""
     (tmp_path / "tmp").mkdir(exist_ok=True)
     environment = {**os.environ, ENV_LEASES: str(tmp_path / "leases"), "TMPDIR": str(tmp_path / "tmp")}
     monitor = subprocess.Popen(
@@ -66,7 +67,7 @@ def run_monitor(tmp_path: Path, *arguments: str) -> subprocess.Popen[bytes]:
 
 
 def lines_until(monitor: subprocess.Popen[bytes], part: str) -> Iterator[str]:
-    """Yield output lines up to and including the first that contains `part`; fail if none does."""
+    """Yield output lines up to and including the first line that contains `part`; fail if no line does."""
     assert monitor.stdout is not None
     for line in monitor.stdout:
         yield line.decode().rstrip("\n")
@@ -124,7 +125,7 @@ def test_a_virtual_board_of_its_own(tmp_path: Path, start: Start, how: signal.Si
     saved = tmp_path / "x.log"
     monitor = start("--board", "virtual", "--save", str(saved))
     lines = list(lines_until(monitor, "camera mode"))
-    # It is boot 1 if the board printed something before the monitor reset it.
+    # The boot has number 1 if the board printed something before the monitor reset it.
     assert re.search(r"boot [01] starts: POWERON_RESET", "\n".join(lines))
     monitor.send_signal(how)
     monitor.communicate(timeout=PATIENCE_S)

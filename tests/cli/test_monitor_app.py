@@ -1,4 +1,4 @@
-"""Tests the content and the keys of the monitor's screen, without a terminal."""
+"""Tests the content of the monitor's screen and its keys, without a terminal."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def app(plug: Plug, recording: Recording) -> Iterator[MonitorApp]:
 
 
 class Names(TraceDecoder):
-    """Fake decoder that names every address."""
+    """Fake decoder that returns a name for every address."""
 
     def decode(self, trace: CodeTrace) -> CodeTrace:
         place = SourcePlace("camera_stop", "camera.c", 12)

@@ -1,4 +1,5 @@
-"""Tests `hotpin-hil trend`, which shows figures over many runs on the terminal and on a page that needs no network."""
+"""Tests `hotpin-hil trend`, which prints figures of many runs on the terminal and on an HTML page that loads nothing
+from the network."""
 
 from __future__ import annotations
 
@@ -14,7 +15,7 @@ from tests.support.release_runs import SmallRun
 
 @pytest.fixture
 def runs(tmp_path: Path) -> Path:
-    """A folder of four runs. Voice mode takes 2 KB more since the third run."""
+    """A folder of four runs. From the third run, voice mode uses 2 KB more."""
     folder = tmp_path / "runs"
     for number, more in enumerate((0, 0, 2_048, 2_048), start=1):
         run = replace(SmallRun(seed=number), voice_more=more).write(folder / f"run-{9 - number}")
@@ -35,7 +36,7 @@ def test_page_has_a_chart_and_a_table_of_each_figure(runs: Path, tmp_path: Path)
     page = tmp_path / "trend.html"
     assert main(["trend", str(runs), "--html", str(page)]) == 0
     html = page.read_text(encoding="utf-8")
-    assert html.count("<svg") == 4  # a chart each for memory, transitions, leaks and sizes
+    assert html.count("<svg") == 4  # one chart each for memory, transitions, leaks and sizes
     assert "voice mode: internal free" in html
     assert "28,944" in html
     assert "with test console: static dram" in html

@@ -1,4 +1,4 @@
-"""Tests the device client with a fake firmware: replies that must arrive, and faults that must be detected."""
+"""Tests the device client with a fake firmware: it must receive replies and detect faults."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ SHORT_S = 0.05
 
 
 class Bench:
-    """Device and fake firmware in one thread: each side handles data before `send` returns."""
+    """Device and fake firmware in one thread: the other side handles sent data before `send` returns."""
 
     def __init__(self) -> None:
         self.to_host: Callable[[bytes], bytes] = lambda data: data
@@ -61,7 +61,7 @@ def bench() -> Bench:
 
 
 def once(change: Callable[[bytes], bytes]) -> Callable[[bytes], bytes]:
-    """Wraps `change` so that it damages only the first chunk."""
+    """Returns a function that applies `change` only to the first chunk."""
     chunks: list[bytes] = []
 
     def damage(data: bytes) -> bytes:
@@ -166,7 +166,7 @@ def test_damaged_reply_is_requested_again_at_once(bench: Bench) -> None:
     bench.to_host = once(flip)
     began = time.monotonic()
     assert bench.device.command("echo", timeout_s=10)["ok"]
-    assert time.monotonic() - began < 10, "it waited for the time-out"
+    assert time.monotonic() - began < 10, "the client waited for the timeout"
 
 
 def test_answer_in_several_records_is_joined(bench: Bench) -> None:
@@ -508,7 +508,7 @@ DAMAGE = st.tuples(
 @settings(max_examples=100, deadline=None)
 @given(st.dictionaries(st.integers(0, 12), DAMAGE, max_size=2))
 def test_commands_survive_any_damage_of_any_exchange(plan: dict[int, tuple[str, float, bytes]]) -> None:
-    """Damages up to two chunks: each command must still get its own reply and be executed exactly once."""
+    """Damages up to two chunks. Each command must still get its reply and be executed exactly once."""
     bench = Bench()
     bench.device._id = 100
     # Without a checksum, a truncated request can still be valid, and the client cannot detect it.

@@ -156,7 +156,7 @@ EXAMPLES: dict[str, tuple[str, str]] = {
         BOOT + box("Idle", 8_000) + "W (9000) MEM_MGR: WARNING: High fragmentation: Internal 40%\n",
     ),
 }  # fmt: skip
-"""By id: a description of the log content, and an example log."""
+"""Id of a diagnosis → a description of the log's content, and an example log."""
 
 
 def diagnosis(id_: str) -> Diagnosis:

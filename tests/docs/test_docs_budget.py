@@ -11,7 +11,7 @@ from hotpin_hil.paths import FIRMWARE_DIR, NATIVE_BUILD_DIR
 from tests.support.running_board import running_board
 
 HOLE = 12
-"""Tolerance in bytes: a block may absorb the rest of its hole, so a figure depends on the order of earlier
+"""Tolerance in bytes: a block may include the remainder of its hole, so a figure depends on the order of earlier
 allocations."""
 
 

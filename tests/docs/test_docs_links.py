@@ -1,4 +1,5 @@
-"""Checks every page: links lead to a file and a heading that exist, and files named in the text exist."""
+"""Checks every page: the target file and heading of each link must exist, and the files named in the text must
+exist."""
 
 from __future__ import annotations
 
@@ -47,7 +48,8 @@ def anchors(path: Path) -> set[str]:
 
 
 def named_files(text: str) -> list[str]:
-    """Globs, relative to the root, of the files and folders that a page names; names with placeholders are left out."""
+    """Names of files and folders in a page's text, as globs relative to the root; names with placeholders are
+    skipped."""
     found = []
     for name in re.findall(r"`([\w.*-]+(?:/[\w.*-]+)*/?)(?:::\w+)?`", text):
         first, slash, _ = name.partition("/")

@@ -37,7 +37,7 @@ OF_THE_READER = {
     "stream_bytes": "size_t stream_bytes;",
     "on_done": "void on_done(const tts_playback_t *playback, void *context);",
 }
-"""Names that a block uses and does not define: name → declaration."""
+"""Names that the code blocks use but do not define: name → declaration."""
 
 
 def blocks(page: Path) -> list[str]:

@@ -1,4 +1,4 @@
-"""Checks docs/writing-tests.md: its tests run on a virtual board and end as stated, and its tables list every
+"""Checks docs/writing-tests.md: its tests run on a virtual board with the stated outcomes, and its tables list every
 method."""
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ VERDICTS = {
     "test_stream_takes_at_most_64_kb": "FAIL",
     "test_power_cycle_is_a_power_on_reset": "BLOCKED",
 }
-"""Outcome that the page states; all other tests pass."""
+"""Test → outcome that the page states; all other tests pass."""
 
 
 def blocks(language: str) -> list[str]:
@@ -38,7 +38,7 @@ def blocks(language: str) -> list[str]:
 
 @dataclass(frozen=True)
 class Run:
-    """A run of the page's tests: what it printed, and the verdicts."""
+    """A run of the page's tests: its output and its verdicts."""
 
     output: str
     verdicts: dict[str, str]
@@ -80,7 +80,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 def words(line: str) -> str:
-    """The line without runs of spaces and rule characters, whose length depends on the terminal's width."""
+    """The line without repeated spaces and rule characters, whose number depends on the terminal's width."""
     return re.sub(r"[ _=-]{2,}", " ", line).strip()
 
 

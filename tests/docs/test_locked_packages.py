@@ -60,8 +60,8 @@ def test_every_needed_package_has_a_version_that_fits(file_name: str, python: st
     assert python in SpecifierSet(PROJECT["requires-python"])
     versions = chosen(file_name, python)
     for name, specifier in needed("dev", python).items():
-        assert name in versions, f"{name} is not in {file_name}: make lock"
-        assert versions[name] in specifier, f"{name} {versions[name]} in {file_name}: make lock"
+        assert name in versions, f"{name} is not in {file_name}: run make lock"
+        assert versions[name] in specifier, f"{name} {versions[name]} in {file_name}: run make lock"
 
 
 @pytest.mark.parametrize("python", PYTHONS)

@@ -22,7 +22,7 @@ BROWN_OUT = (
 
 
 class Bench:
-    """A device that is ready, on a serial line whose bytes a test can change."""
+    """A ready device on a serial line whose bytes a test can change."""
 
     def __init__(self) -> None:
         self.to_host: Callable[[bytes], bytes] = lambda data: data
@@ -139,7 +139,7 @@ def test_missing_line_and_box_on_a_noisy_line_are_bench_faults(bench: Bench) -> 
     ("line", "verdict"),
     [
         (flipped, Verdict.BLOCKED),
-        (lambda data: b"", Verdict.FAIL),  # the chip still answers a reset, so the firmware hangs
+        (lambda data: b"", Verdict.FAIL),  # the chip still boots after a reset, so the firmware hangs
         (lambda data: flipped(data) + PANIC, Verdict.FAIL),
     ],
     ids=["noise", "silence", "noise and panic"],
@@ -166,7 +166,8 @@ def test_firmware_that_never_sends_a_valid_checksum_is_not_noise() -> None:
     "error", [AssertionError("free is 7"), MissingEvent("no event"), ValueError("odd")], ids=repr
 )
 def test_noise_excuses_only_missing_output(bench: Bench, error: Exception) -> None:
-    """A record that another task's output cut off is not noise and excuses nothing; a bad checksum is noise."""
+    """A record truncated by another task's output is not noise and excuses nothing. A complete record with a wrong
+    checksum is noise."""
     record = bench.firmware.record("!", {"event": "tts", "state": "end"})
     bench.firmware.output(record[:20] + bench.firmware.record("!", {"event": "tts", "state": "end"}))
     assert bench.verdict(error).verdict is Verdict.FAIL

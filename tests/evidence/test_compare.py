@@ -1,5 +1,5 @@
-"""Tests `hotpin-hil compare`: two runs of one build must be equal, and each kind of regression must be reported with
-place and size."""
+"""Tests `hotpin-hil compare`: two runs of the same build must show no change, and each kind of regression must be
+reported with its place and size."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ CANDIDATE = SmallRun(seed=2, build="b" * 64)
 
 
 def compared(tmp_path: Path, *runs: SmallRun) -> ReleaseComparison:
-    """Compare the last run with the others."""
+    """Compares the last run with the earlier runs."""
     folders = [run.write(tmp_path / f"run{number}") for number, run in enumerate(runs)]
     releases = [read_release(folder, folder.name) for folder in folders]
     return compare_releases(releases[:-1], releases[-1])
@@ -208,7 +208,7 @@ def test_unreadable_run_is_named(tmp_path: Path, name: str, content: str | None,
 
 
 def test_stated_bands_are_tighter_than_the_planted_regressions() -> None:
-    """A band (tolerated difference) must not hide 2 KB of memory, a fifth of a duration, or a leak."""
+    """A band (tolerated difference) must not hide 2 KB of memory, a 20 % longer duration, or a leak."""
     for band in load_reasons(BANDS_FILE):
         if "B" in band.unit and band.max_difference is not None:
             assert band.max_difference < 1_024, band.id

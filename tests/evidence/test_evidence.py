@@ -264,7 +264,7 @@ def verdict(requirement: str, word: str) -> dict[str, Any]:
 
 
 def passed(requirement: str, word: str = "PASS") -> list[dict[str, Any]]:
-    """The lines of a test that passed: a measurement that justifies this verdict, and the verdict."""
+    """The lines of a passed test: a measurement within its limit, and the verdict."""
     lines: list[Any] = []
     recorder = Recorder(f"t::{requirement}", [requirement], lines.append)
     recorder.measure("value", 10 if word == "MARGINAL" else 5, max=10)
@@ -290,7 +290,9 @@ def test_killed_run_keeps_its_results(tmp_path: Path) -> None:
     writer.append(MeasurementLine.from_json(measured))
     writer.append(VerdictLine.from_json(judged))
     path = tmp_path / "results.jsonl"
-    path.write_text(path.read_text() + '{"kind":"verd')  # SIGKILL cut the write
+    path.write_text(
+        path.read_text() + '{"kind":"verd'
+    )  # incomplete line: the process was killed during the write
     results = read_results(tmp_path)
     qualification = qualify(results)
     assert qualification["overall"] == "INCOMPLETE"
@@ -305,7 +307,9 @@ def test_killed_run_keeps_its_results(tmp_path: Path) -> None:
 def test_line_after_a_line_cut_by_a_killed_worker_is_kept(tmp_path: Path, cut: str) -> None:
     lines = [{**RUN, "requirements": [row("A")]}, *passed("A"), END]
     first, value, second, last = map(json.dumps, lines)
-    second = second.replace('"kind": "verdict"', '"kind":"verdict"')  # spaced like the lines of the file
+    second = second.replace(
+        '"kind": "verdict"', '"kind":"verdict"'
+    )  # spaced like the other lines of the file
     (tmp_path / "results.jsonl").write_text(f"{first}\n{value}\n{cut}{second}\n{last}\n")
     results = read_results(tmp_path)
     assert results.cut == 1

@@ -33,7 +33,7 @@ TIME = "hil_tests/test_transitions.py::test_duration[camera]"
 CHIP = "hil_tests/test_boot.py::test_chip"
 QEMU_MAP, HIL_MAP = (0x3FFB78B8, 0x40090548), (0x3FFBA8C8, 0x4008FB28)
 QEMU_FREE = 4_476_279
-"""free_at_main of the real build; any figure would do."""
+"""free_at_main of the real build; the tests would work with any other value."""
 
 SHIPPED = load_reasons()
 
@@ -74,7 +74,7 @@ def boot(free_at_main: int, boot_count: int = 1, test: str = BOOT) -> dict[str, 
 
 
 def heaps(blocks: int, held: int, test: str = BOOT) -> dict[str, Any]:
-    """The blocks in the heaps at the start of a test: some in one heap, the rest in another."""
+    """The blocks in the heaps at the start of a test, distributed over two heaps."""
     moment = lines.Moment(test, None, "00c0ffee", 2)
     rows = [[0x3FFB_0000, 60, 9_000, 1], [0x3FFE_0000, blocks - 60, held - 9_000, 2]]
     return lines.ReplyNote(moment, "idle", "sys.resources", {"heaps": rows}).as_json()
@@ -90,7 +90,7 @@ def a_run(
     held: int = 40_000,
     free: int = 280_523,
 ) -> list[dict[str, Any]]:
-    """A run of four tests: one each for memory, the manager's size and time, and one that needs a chip."""
+    """A run of four tests: one for memory, one for the manager's size, one for its time, and one that needs a chip."""
     on_virtual = evidence == "virtual"
     size = 3_060 if on_virtual else 2_912
     return [
@@ -131,7 +131,7 @@ def write(folder: Path, content: Iterable[dict[str, Any]]) -> Path:
 
 
 def changed(content: list[dict[str, Any]], test: str, **fields: Any) -> list[dict[str, Any]]:
-    """Copies a run with changed fields in the measurements of one test."""
+    """Copies a run, and changes fields in the measurements of one test."""
     return [
         {**line, **fields} if line["kind"] == "measurement" and line["test"] == test else line
         for line in content
@@ -253,7 +253,7 @@ def test_difference_of_nvs_at_the_start_explains_as_much_memory(
     tmp_path: Path, index_blocks: int, rest: int, is_explained: bool
 ) -> None:
     """The virtual board has `index_blocks` more blocks of NVS's index and the blocks of the camera's driver. `rest` is
-    a further difference in bytes; it is explained if it is small or could be one index block."""
+    an additional difference in bytes. It is explained if it is small or could be one index block."""
     emulated = a_run("emulated", free=280_523 + 132 * index_blocks + 380 + 8 + rest)
     virtual = a_run("virtual", boot_count=40, blocks=104 + index_blocks, held=40_364 + 128 * index_blocks + 8)
     found = compared(tmp_path, virtual, emulated)
@@ -274,7 +274,7 @@ def test_memory_of_boards_with_equal_nvs_must_be_equal(tmp_path: Path) -> None:
 def test_other_blocks_than_those_of_nvs_and_drivers_explain_nothing(
     tmp_path: Path, more_blocks: int, more_bytes: int
 ) -> None:
-    """The virtual board has the 4 blocks (364 bytes) of the camera's driver and something unknown, such as a larger
+    """The virtual board has the 4 blocks (364 bytes) of the camera's driver and an unknown block, such as a larger
     stack."""
     virtual = a_run("virtual", blocks=104 + more_blocks, held=40_364 + more_bytes)
     free = 280_523 + 380 + more_bytes + 4 * more_blocks
@@ -446,7 +446,7 @@ RENAMED = {
     "untouched": "fragmentation, memory untouched",
     "voice against its baseline, as it says: internal": "voice mode: difference from the baseline in the log: internal",
 }
-"""Measurements that were renamed after the runs were recorded."""
+"""Old name → new name of measurements that were renamed after the runs were recorded."""
 
 
 def recorded_differences() -> list[dict[str, str]]:
@@ -457,8 +457,8 @@ def recorded_differences() -> list[dict[str, str]]:
 def recorded_run(
     evidence: str, place: tuple[int, int], column: str, free_at_main: int = QEMU_FREE
 ) -> list[dict[str, Any]]:
-    """A run with only the measurements that differed. The virtual board kept its NVS; the emulator started with an
-    empty NVS."""
+    """A recorded run, reduced to the measurements that differed between the boards. The virtual board kept its NVS; the
+    emulator started with an empty NVS."""
     content = [{**RUN, "evidence": evidence}, sizes(place)]
     for row in recorded_differences():
         content.append(boot(free_at_main, 40 if column == "virtual" else 1, row["test"]))
@@ -496,8 +496,8 @@ def test_recorded_differences_are_explained_except_those_of_memory(
 ) -> None:
     """Both boards have the same memory map, so only the reasons listed here may explain a different memory figure.
 
-    Two kinds of unexplained differences are expected: sizes, which come from an older firmware, and memory, because the
-    blocks of the heaps at the start of a test were not recorded.
+    Two kinds of differences must remain unexplained: sizes, because the firmware was older, and memory, because the
+    runs did not record the blocks of the heaps at the start of a test.
     """
     found = compared(
         tmp_path, recorded_run("virtual", QEMU_MAP, "virtual"), recorded_run("emulated", QEMU_MAP, "qemu")

@@ -1,4 +1,4 @@
-"""A full disk must not lose lines of the results, neither written ones nor those that wait for space."""
+"""If the disk is full, no lines of the results may be lost, neither written lines nor lines that wait for space."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.evidence.test_evidence import RUN
 
 
 class SmallDisk:
-    """Replaces `os` in the writer. After `free` bytes, a write ends early or fails."""
+    """Replaces `os` in the writer. When `free` bytes are written, a write is incomplete or fails with ENOSPC."""
 
     def __init__(self, free: int) -> None:
         self.free = free

@@ -48,7 +48,7 @@ def read_by_build(folder: Path) -> tuple[str, str]:
 
 
 def both(checkout: Path) -> str:
-    """Checks that both readers agree; returns the hash of the changes below firmware/."""
+    """Checks that the harness and the build read the same state; returns the hash of the changes in firmware/."""
     folder = checkout / "firmware"
     tree = read_tree(folder)
     assert read_by_build(folder) == (tree.commit, tree.dirty)
@@ -85,13 +85,13 @@ def _create(folder: Path) -> None:
 @pytest.mark.parametrize("change", [_change, _delete, _stage, _create])
 def test_every_kind_of_change_makes_a_tree_dirty(checkout: Path, change: Callable[[Path], None]) -> None:
     if change is _delete:
-        # A change outside of firmware/.
+        # A change outside firmware/.
         git(checkout, "rm", "-q", "--cached", "notes.txt")
     change(checkout / "firmware")
     tree = read_tree(checkout / "firmware")
     assert re.fullmatch("[0-9a-f]{12}", tree.dirty)
     assert tree.doubt == f"has uncommitted changes ({tree.dirty})"
-    both(checkout)  # the build still knows a deleted CMakeLists.txt from the index
+    both(checkout)  # a deleted CMakeLists.txt is still in git's index, which the build reads
 
 
 def test_hash_identifies_the_changes(checkout: Path) -> None:

@@ -1,4 +1,5 @@
-"""An altered or damaged results.jsonl leads to a clear message or a worse verdict, never to a traceback."""
+"""If results.jsonl is altered or damaged, the tools must print a clear message or a worse verdict, never a
+traceback."""
 
 from __future__ import annotations
 
@@ -22,7 +23,7 @@ pytest_plugins = ["pytester", "tests.support.plugin_suite"]
 
 MUTANTS = 400
 RENDERED = 80
-"""Only every n-th mutant is also rendered, because a page with charts takes seconds."""
+"""Only every 80th mutant is also rendered, because rendering a page with charts takes seconds."""
 
 TESTS = """
 @requirement("AAA-01")
@@ -133,7 +134,7 @@ MUTATIONS: tuple[Mutation, ...] = (
 
 
 def places(value: Any) -> list[tuple[Any, Any]]:
-    """Every value in JSON data, as a pair of its container and its key."""
+    """Position of every value in JSON data, as a pair of the container and the key."""
     keys: list[Any] = list(value) if isinstance(value, dict) else list(range(len(value)))
     found: list[tuple[Any, Any]] = [(value, key) for key in keys]
     for key in keys:
@@ -143,7 +144,7 @@ def places(value: Any) -> list[tuple[Any, Any]]:
 
 
 def whole_file(suite: Suite) -> list[bytes]:
-    """The lines of a passed run, completed with an example of every kind of note and log."""
+    """The lines of a passed run, plus an example of every kind of note and log."""
     suite.write("waivers.toml", WAIVERS)
     suite.run(TESTS)
     *lines, end = (suite.folder / "results.jsonl").read_bytes().splitlines(keepends=True)
@@ -153,7 +154,8 @@ def whole_file(suite: Suite) -> list[bytes]:
 
 
 def is_verified(measurements: list[dict[str, Any]]) -> bool:
-    """Whether there is a measured value, and all values are within their limits. Independent of the code under test."""
+    """Whether there is a measured value and all values are within their limits, computed independently of the code
+    under test."""
 
     def is_kept(value: Any, limit: dict[str, Any]) -> bool:
         if limit["kind"] == "exact":
@@ -168,7 +170,7 @@ def is_verified(measurements: list[dict[str, Any]]) -> bool:
 
 
 def fault_of(folder: Path, original: dict[str, Any], *, rendered: bool) -> str:
-    """What is wrong with the way the tools handle the results in `folder`; empty if nothing."""
+    """Describes what the tools do wrong with the results in `folder`; empty if they handle the results correctly."""
     try:
         results = read_results(folder)
     except UsageError as error:

@@ -62,7 +62,7 @@ def test_rows_are_complete_and_unique() -> None:
     seen: set[str] = set()
     for row in rows():
         identifier = row["id"]
-        assert identifier not in seen, f"{identifier} is there twice"
+        assert identifier not in seen, f"{identifier} occurs twice in requirements.toml"
         seen.add(identifier)
         assert row["text"].strip(), identifier
         assert row["source"].strip(), identifier

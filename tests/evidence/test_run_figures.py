@@ -1,4 +1,4 @@
-"""Tests the figures of a run: each has one value per test, from valid notes only."""
+"""Tests the figures of a run: each figure has one value per test, which comes from a valid note."""
 
 from __future__ import annotations
 

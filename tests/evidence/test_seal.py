@@ -1,4 +1,4 @@
-"""Tests the manifest of a sealed folder: each change must be found and reported, for any names and bytes."""
+"""Tests the manifest of a sealed folder: each change must be detected and reported, for any file names and content."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_sha256sum_reads_the_manifest(folder: Path) -> None:
 
 
 def flips(path: Path) -> Iterator[str]:
-    """Flip one bit of each byte of a file, one byte at a time; the file is intact at the end."""
+    """Flip one bit of each byte of a file, one byte at a time, and restore the byte before the next."""
     content = path.read_bytes()
     for at in range(len(content)):
         changed = bytearray(content)
@@ -101,7 +101,7 @@ def test_changed_missing_and_added_are_named(folder: Path) -> None:
     (folder / "logs" / "two words.log").unlink()
     (folder / "logs" / "late").touch()
     (folder / "to-file").unlink()
-    # A copy of the target replaces the link.
+    # replaces the link with a copy of its target
     (folder / "to-file").write_text((folder / "results.jsonl").read_text())
     (folder / "to-folder").unlink()
     (folder / "to-folder").symlink_to("elsewhere")

@@ -1,4 +1,4 @@
-"""Tests waivers: what they cover, their bound and last day, and errors in waivers.toml and in its use."""
+"""Tests waivers: coverage, bound, last day, and errors in waivers.toml and in its use."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_each_requirement_of_a_value_needs_a_waiver() -> None:
 
 
 def run_of(*waivers: Waiver, value: float = 11, more: tuple[Any, ...] = (), **changes: Any) -> Results:
-    """Results of a run that measured one value for A against at most 10 B, and passed B."""
+    """Results of a run in which A measured one value with a limit of 10 B, and B passed."""
     lines: list[Any] = [WaiverNote(one) for one in waivers]
     recorder = Recorder("t::A", ("A",), lines.append, Waivers(DAY, waivers))
     recorder.measure("free", value, "B", max=10)
@@ -161,7 +161,7 @@ def test_part_of_the_suite_does_not_need_all_waivers() -> None:
 
 
 def test_failure_for_another_reason_is_not_waived() -> None:
-    """A waiver covers a value, not a failure such as a panic after it or a wait that never ended."""
+    """A waiver covers a value, not another failure, such as a later panic or a wait that timed out."""
     results = run_of(waiver(), verdict="FAIL", reason="the board panicked")
     assert overall(results) == ("NOT QUALIFIED", "FAIL")
 

@@ -100,7 +100,8 @@ static void check_place(uint32_t caps)
     size_t count = 1 + any(MEMORY_PLACE_MAX);
     size_t done = 0;
     memory_placement_t said;
-    size_t scale = 1 + 2 * heap_caps_get_free_size(caps) / (count + any(4)); /* about as much as is free */
+    size_t scale =
+        1 + 2 * heap_caps_get_free_size(caps) / (count + any(4)); /* about the free memory in total */
     size_t largest = 1 + heap_caps_get_largest_free_block(caps);
     /* Mixed sizes: whether a large block fits depends on the heaps that earlier small blocks use. */
     for (size_t i = 0; i < count; i++) {
@@ -209,7 +210,7 @@ int main(int argc, char **argv)
         } else if (s_count > 0) {
             give(any((unsigned)s_count));
         }
-        if (step % 100 == 99) { /* low memory: take nearly all, in blocks */
+        if (step % 100 == 99) { /* low memory: allocate nearly all of it, in blocks */
             while (s_count < HELD_MAX && heap_caps_get_free_size(caps) > 30000 + any(30000)) {
                 take(caps, 1 + any((unsigned)heap_caps_get_largest_free_block(caps)));
             }

@@ -386,13 +386,13 @@ int main(void)
     }
     drain_failures();
     mem_alloc_failed_put(
-        &(mem_alloc_failed_t){.size = ~0U}); /* its record also reports the failures lost before */
+        &(mem_alloc_failed_t){.size = ~0U}); /* this record also reports the earlier lost failures */
     drain_failures();
     if (s_failures != FAILERS * FAILURES_EACH + 1) {
         fail("failures neither reported nor counted", s_failures, FAILERS * FAILURES_EACH + 1);
     }
     mem_monitor_start(1);
-    /* On a busy host, perhaps every stop above came before the first sample. */
+    /* On a busy host, monitoring may have stopped each time before the first sample. */
     while (atomic_load(&s_periodic) == 0) {
         usleep(1000);
     }
@@ -400,7 +400,7 @@ int main(void)
     if (mem_log_waiting()) {
         fail("the task ended before it had written everything", s_records, 0);
     }
-    /* Its record also reports the boxes dropped last. */
+    /* The record of this log also reports the boxes dropped last. */
     log_one();
     mem_monitor_wake();
     s_slow_end = true;

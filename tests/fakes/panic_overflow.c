@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * sys.panic kind=stack on part of this program's stack; the end of that part is reported as the end of the
+ * Runs sys.panic kind=stack on a part of this program's stack; the end of this part counts as the end of the
  * task's stack. Prints "ok: …" or the error.
  */
 #include <stdio.h>
@@ -35,7 +35,8 @@ static __attribute__((noinline)) void fill(void)
     }
 }
 
-/* The crash calls this after the overflow, so the memory below this frame shows what it wrote. */
+/* The crash calls this after the overflow, so the memory below this frame contains the bytes that the
+ * overflow wrote. */
 void vTaskDelay(const TickType_t ticks)
 {
     (void)ticks;

@@ -2,7 +2,7 @@
  * SPDX-License-Identifier: Apache-2.0
  *
  * Stress test of the state manager: tasks that request modes concurrently, a task that uses the camera,
- * drivers that fail. Prints "ok: …" or the first error. The argument is the seed.
+ * and drivers that fail. Prints "ok: …" or the first error. The argument is the seed.
  */
 #include <errno.h>
 #include <pthread.h>

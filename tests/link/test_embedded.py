@@ -38,8 +38,8 @@ def test_installed_version_is_the_checked_one(package: str) -> None:
     ],
 )
 def test_services_are_imported_by_name_when_a_dut_is_made(package: str, name: str) -> None:
-    """They must be imported when a dut is made: an import at module level would keep the class that the harness
-    replaces."""
+    """pytest-embedded must import the services when a dut is created. With an import at module level it would use its
+    own class, not the harness's replacement."""
     source = inspect.getsource(pytest_embedded.dut_factory)
     imports = re.findall(rf"^( *)from {package} import (.+)$", source, flags=re.MULTILINE)
     late = [names for indent, names in imports if indent]

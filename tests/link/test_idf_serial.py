@@ -1,4 +1,5 @@
-"""Tests the replacement for pytest-embedded's serial service: quick set-up, one thread, nothing left behind."""
+"""Tests the replacement for pytest-embedded's serial service: it starts quickly, uses one thread, and releases all
+resources."""
 
 from __future__ import annotations
 
@@ -75,7 +76,7 @@ def app(tmp_path: Path) -> Any:
     )
 
 
-# --- with a server instead of a chip ---
+# --- With a server instead of a chip ---
 
 
 @pytest.fixture
@@ -145,7 +146,9 @@ def test_paused_reading_loses_nothing(server: Any, line: HilIdfSerial) -> None:
 def test_reset_in_a_test_drops_nothing(server: Any, line: HilIdfSerial) -> None:
     server.firmware.event("before")
     line.hard_reset()
-    assert server.changes[-3:] == [("dtr", False), ("rts", True), ("rts", False)], "no purge"
+    assert server.changes[-3:] == [("dtr", False), ("rts", True), ("rts", False)], (
+        "the client did not request a purge"
+    )
     assert Device(line.channel).wait_event("before", since=Cursor())
 
 
@@ -229,7 +232,7 @@ def test_fingerprint_depends_on_content_offset_and_settings(app: Any) -> None:
     assert len(seen) == 4
 
 
-# --- with a chip that esptool can flash ---
+# --- With a chip that esptool can flash ---
 
 
 @pytest.fixture(scope="module")
@@ -252,7 +255,7 @@ def set_up(board: BoardProcess, app: Any, **options: Any) -> tuple[str, float]:
     line.channel.wait(lambda: line.channel.resets() or None, PATIENCE_S)
     took = time.monotonic() - began
     assert len(line.channel.resets()) == 1
-    assert "Hard resetting" not in log.text, "booted once more, at esptool's baud rate"
+    assert "Hard resetting" not in log.text, "the chip booted a second time, at esptool's baud rate"
     assert line.proc.baudrate == 115200
     line.close()
     return log.text, took

@@ -1,5 +1,4 @@
-"""Tests the budgets of waits, which count the host's time, or the time of an emulated board if its clock runs
-slower."""
+"""Tests the timeouts of waits. They count the host's time, or the emulated board's time if its clock is slower."""
 
 from __future__ import annotations
 
@@ -51,7 +50,8 @@ def test_budget_of_a_real_board_counts_host_time(host: Host) -> None:
 
 @pytest.mark.parametrize("slower", [1.0, 3.0])
 def test_budget_of_an_emulated_board_counts_board_time(host: Host, slower: float) -> None:
-    """The board's clock is first read when the budget has passed on the host, so the wait lasts one more budget."""
+    """The board's clock is read only after the budget has passed on the host, so the wait takes another whole
+    budget."""
     host.slower = slower
     assert lasts_s(Deadline(2.0, host.board_s), host) == pytest.approx(2.0 + slower * 2.0, rel=0.1)
 
@@ -74,7 +74,7 @@ def test_board_clock_is_not_read_for_each_chunk(host: Host) -> None:
 
 @pytest.mark.parametrize("budget_s", [2.0, 60.0])
 def test_stopped_board_clock_ends_the_wait(host: Host, budget_s: float) -> None:
-    """If an emulator hangs, the wait must last for the budget and as long again (at least STALL_S), not until
+    """If an emulator hangs, the wait must take twice the budget (the budget plus STALL_S if that is more), not
     LAST_RESORT."""
     lasts = lasts_s(Deadline(budget_s, lambda: 5.0), host)
     assert lasts == pytest.approx(budget_s + max(budget_s, STALL_S))
@@ -92,7 +92,7 @@ def test_unreadable_board_clock_falls_back_to_host_time(host: Host) -> None:
 
 
 def test_reply_of_a_slow_emulator_comes_in_time() -> None:
-    """The reply comes after the command's budget by the host's clock, but within it by the board's."""
+    """The reply comes after the command's budget by the host's clock, but within the budget by the board's clock."""
     board_s = 0.0
     late = threading.Event()
 

@@ -1,4 +1,5 @@
-"""Tests a port that is pulled out and comes back, a log file that is replaced, and the control lines for a reset."""
+"""Tests a port that is unplugged and plugged in again, a log file that is replaced, and the control lines for a
+reset."""
 
 from __future__ import annotations
 
@@ -22,7 +23,7 @@ RETRY_S = 0.01
 
 
 class Plug:
-    """A serial port that can be pulled out: a link to a pseudo-terminal."""
+    """A serial port that can be unplugged: a link to a pseudo-terminal."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

@@ -1,4 +1,4 @@
-"""Tests the recording of a monitor's bytes and notes, in order, in memory and in a file."""
+"""Tests that a monitor's received bytes and notes are recorded in order, in memory and in a file."""
 
 from __future__ import annotations
 

@@ -26,12 +26,13 @@ def server() -> Iterator[Rfc2217Server]:
     threads = threading.active_count()
     yield server
     server.close()
-    assert threading.active_count() < threads + 1, "a thread was left over"
+    assert threading.active_count() < threads + 1, "a thread is still running"
 
 
 @pytest.fixture
 def no_sleep(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Makes every sleep fail: an answer must wake our client at once, while pyserial's sleeps 50 ms at a time."""
+    """Makes every sleep fail: an answer must wake the harness's client at once. pyserial's client sleeps for 50 ms at a
+    time."""
 
     def fail(seconds: float) -> None:
         raise AssertionError(f"slept {seconds} s")
@@ -63,7 +64,7 @@ def test_timeout_and_unchanged_settings_send_nothing(server: Rfc2217Server, clie
         client.timeout = timeout
     client.baudrate = 115200
     client.apply_settings(client.get_settings())
-    client.reset_input_buffer()  # its acknowledgement shows that the server has processed everything sent earlier
+    client.reset_input_buffer()  # when this is acknowledged, the server has processed everything sent earlier
     assert server.changes == [*before, ("purge", "rx")]
 
 
@@ -78,7 +79,7 @@ def test_changed_settings_are_acknowledged_at_once(server: Rfc2217Server, client
 
 def test_answer_of_an_interrupted_change_is_no_refusal_of_the_next() -> None:
     """If Ctrl-C interrupts a change of the baud rate, the clean-up requests the former rate before the first answer has
-    come."""
+    arrived."""
     connection = SimpleNamespace(rfc2217_send_subnegotiation=lambda option, value: None, logger=None)
     setting = _Setting(connection, "baudrate", rfc2217.SET_BAUDRATE, rfc2217.SERVER_SET_BAUDRATE)
     former, new, other = (rate.to_bytes(4, "big") for rate in (115200, 921600, 300))
@@ -137,7 +138,7 @@ def test_read_returns_as_soon_as_bytes_arrive(server: Rfc2217Server, client: Any
     began = time.monotonic()
     timer.start()
     assert client.read(3) == b"abc"
-    assert time.monotonic() - began < 10, "it waited for the time-out"
+    assert time.monotonic() - began < 10, "the client waited for the timeout"
     timer.join()
 
 
@@ -180,7 +181,7 @@ def test_cancelled_read_leaves_nothing_behind(server: Rfc2217Server, client: Any
         assert not reader.is_alive()
     server.send(b"abc")
     client.timeout = 5
-    assert client.read(3) == b"abc", "an unused cancellation ended this read"
+    assert client.read(3) == b"abc", "an earlier cancellation ended this read"
 
 
 def test_cancellation_during_delivery_does_not_end_the_next_read(server: Rfc2217Server, client: Any) -> None:
@@ -238,7 +239,7 @@ def test_close_ends_a_waiting_read(server: Rfc2217Server, client: Any) -> None:
     client.close()
     reader.join(5)
     assert not reader.is_alive()
-    client.close()  # twice is fine
+    client.close()  # closing twice is allowed
 
 
 @pytest.mark.usefixtures("no_sleep")
@@ -277,8 +278,8 @@ def test_refused_connection_names_port_and_remedy(server: Rfc2217Server) -> None
     ],
 )
 def test_busy_or_non_rfc2217_server_is_named(greeting: bytes, message: str) -> None:
-    """Two kinds of servers that are not usable: Espressif's while it has another client, and one that only forwards raw
-    bytes."""
+    """Two kinds of servers cannot be used: Espressif's server while it has another client, and a server that only
+    forwards raw bytes."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = Serial(None)
         port.port = f"rfc2217://127.0.0.1:{listener.getsockname()[1]}?timeout=0.5"

@@ -1,1 +1,1 @@
-"""A model of the memory management guide, which random scripts compare with the firmware: see docs/writing-tests.md."""
+"""A model of the memory management guide. Random scripts compare it with the firmware: see docs/writing-tests.md."""

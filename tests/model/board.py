@@ -1,6 +1,6 @@
-"""Runs the host-built firmware with a clock that moves only on request, without a virtual board around it.
+"""Runs the host-built firmware with a clock that advances only on request, without a virtual board.
 
-Only `run()` and `jump()` move the clock, so a game depends on its script alone, not on host time.
+Only `run()` and `jump()` advance the clock, so a game depends only on its script, not on host time.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ RTC_BYTES = 8192
 HOST_BUDGET_S = 60.0
 """Host time after which a program without an answer counts as hung."""
 REPLY_US = 40_000_000
-"""Board time after which a request counts as unanswered: the longest command waits 30 s."""
+"""Board time after which a request counts as unanswered; the longest command takes 30 s."""
 SLICES_US = (10_000, 90_000, 200_000, 400_000)
-"""Board time between two checks for a reply; the last value repeats."""
+"""Board time between two checks for a reply: the first, second, … pause; the last value repeats."""
 PROFILE = "hotpin-5.4"
 
 _RECORD = re.compile(rb"@(!|\d+) (\{[^\r\n]*\})\*([0-9A-F]{4})\r?\n")
@@ -51,7 +51,7 @@ class Item:
 
 
 class Board:
-    """A board: files with its flash and RTC memory, and while its power is on, the process that runs the firmware."""
+    """A board: files with its flash and RTC memory and, while the power is on, the process that runs the firmware."""
 
     def __init__(self, directory: Path, elf: Path, flash: bytes) -> None:
         self._elf = elf
@@ -66,15 +66,15 @@ class Board:
         self._sensor_used = False
         self.now_us = 0
         self.items: list[Item] = []
-        """Everything that has arrived and that the caller has not removed yet."""
+        """Items that have arrived and that the caller has not yet removed."""
         self.reset_code: int | None = None
         """ROM reset code at the end of the program."""
         self._lose_rtc()
 
-    # --- power and resets ---
+    # --- Power and resets ---
 
     def start(self, cause: int, uptime_us: int = 0) -> None:
-        """Start the program with a ROM reset code; returns when all its tasks wait for the first time."""
+        """Start the program with a ROM reset code; returns when all of its tasks are waiting for the first time."""
         self._buffer = b""
         self.items.clear()
         self.reset_code = None
@@ -120,10 +120,10 @@ class Board:
         if status < 0 and status != -9:
             raise BoardError(f"the program ended with {describe_exit(status)}")
 
-    # --- time and the line ---
+    # --- Time and the serial line ---
 
     def run(self, us: int) -> bool:
-        """Let the clock run; adds the output to `items`. False if the program ended in that time."""
+        """Let the clock run; adds the output to `items`. Returns False if the program ended in that time."""
         try:
             self._clock.sendall(b"run=%d\n" % us)
         except (BrokenPipeError, ConnectionResetError):
@@ -151,7 +151,7 @@ class Board:
         return True
 
     def jump(self, us: int) -> None:
-        """Move the clock and all pending deadlines forward, so that nothing happens in between."""
+        """Advance the clock and all pending deadlines by the same time, so that nothing happens in between."""
         self._clock.sendall(b"jump=%d\n" % us)
         self.now_us += us
 
@@ -160,7 +160,7 @@ class Board:
         self._clock.sendall(name.encode() + b"\n")
 
     def _ended(self, us: int) -> bool:
-        self.now_us += us  # at the latest
+        self.now_us += us
         self._read(block=True)
         self._close()
         return False
@@ -187,16 +187,16 @@ class Board:
                 self.items.append(Item("box", {"context": found[1].decode()}))
         self._buffer = self._buffer[end:]
 
-    # --- requests ---
+    # --- Requests ---
 
     def send(self, command: str, **args: Any) -> str:
-        """Put a request on the serial line, without moving the clock. Returns its id, in the form of `Item.head`."""
+        """Put a request on the serial line without advancing the clock. Returns its id, in the form of `Item.head`."""
         self._next_id = self._next_id % 65535 + 1
         self._uart.sendall(encode_request(self._next_id, command, args))
         return str(self._next_id)
 
     def run_until_answered(self, requests: list[str]) -> bool:
-        """Let the clock run until the last record of each reply is in `items`; False if the program ended."""
+        """Let the clock run until the last record of each reply is in `items`. Returns False if the program ended."""
         waiting = set(requests)
         seen, end_us = 0, self.now_us + REPLY_US
         for slice_us in itertools.chain(SLICES_US, itertools.repeat(SLICES_US[-1])):

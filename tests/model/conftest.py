@@ -7,5 +7,5 @@ import pytest
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
-        "--script", help="tests/model: replay the game in this file instead of those in scripts/"
+        "--script", help="tests/model: replay the script in this file instead of the scripts in scripts/"
     )

@@ -1,6 +1,7 @@
 """Compares the firmware with the model in random games: `python -m tests.model.explore [--minutes M] [--seed N]`.
 
-Prints the seed, then the progress. A disagreement is shrunk and printed as a script; the exit status is 1 then.
+Prints the seed, then the progress. If firmware and model disagree, prints the shortest script found and exits with
+status 1.
 """
 
 from __future__ import annotations
@@ -36,10 +37,10 @@ def play(
     """Play rounds of games; returns the number of operations.
 
     Args:
-        first_seed: seed of the first round; the next rounds take the numbers after it.
-        seconds: host time limit for the start of a round.
+        first_seed: seed of the first round; each next round uses the next number.
+        seconds: host time after which no further round starts.
         rounds: number of rounds.
-        shrink: shorten the script of a disagreement.
+        shrink: shorten the script if firmware and model disagree.
         show: print the progress.
 
     Raises:
@@ -77,7 +78,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
-    parser.add_argument("--no-shrink", action="store_true", help="report the first script as it is")
+    parser.add_argument(
+        "--no-shrink", action="store_true", help="print the first script without shortening it"
+    )
     options = parser.parse_args()
     print(f"seed {options.seed}; repeat with --seed {options.seed}", flush=True)
     try:

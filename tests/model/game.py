@@ -1,4 +1,4 @@
-"""A game plays a script of operations on a board and on the model of it.
+"""A game plays a script of operations on a board and on its model.
 
 `play("hold", caps="DMA", size=1000)` is the script line `hold caps=DMA size=1000`.
 """
@@ -51,7 +51,7 @@ class Game:
         self.watcher = Watcher(0)
         self.boot_count = 0
 
-    # --- scripts ---
+    # --- Scripts ---
 
     def play(self, name: str, **args: Any) -> None:
         """Execute one operation and add it to the script."""
@@ -72,10 +72,10 @@ class Game:
         pairs = (word.split("=", 1) for word in words)
         self.play(name, **{key: int(value) if _is_number(value) else value for key, value in pairs})
 
-    # --- a boot ---
+    # --- A boot ---
 
     def begin(self, cause: int, reason: str, uptime_us: int = 0) -> None:
-        """Start the board and a model of this boot, and check what survived from the last boot."""
+        """Start the board and a model of this boot, and check the data that survived from the last boot."""
         board = self.board
         board.start(cause, uptime_us)
         self.watcher = watcher = Watcher(board.now_us)
@@ -123,25 +123,26 @@ class Game:
         self.probe()
 
     def end_boot(self, power_lost: bool) -> None:
-        """End the boot: its RTC memory survives, unless the power was lost."""
+        """End the boot. RTC memory survives unless the power was lost."""
         assert self.watcher.boot_id is not None
         self.survival.boot_ended(self.watcher.history.rows(), power_lost)
 
-    # --- time ---
+    # --- Time ---
 
     def run(self, us: int) -> bool:
-        """Let the clock run; False if the program has ended."""
+        """Let the clock run. Returns False if the program has ended."""
         alive = self.board.run(us)
         self.watcher.absorb(self.board.items, self.board.now_us)
         return alive
 
     def guard(self, within_us: int = GUARD_US) -> None:
-        """If a periodic sample is due soon, wait until it is over, so that it cannot come during the next operation."""
+        """If a periodic sample is due soon, wait until it has been taken, so that it cannot come during the next
+        operation."""
         for _ in range(3):
             left_us = self.watcher.schedule.due_in_us(self.board.now_us)
             if left_us is None or left_us > within_us:
                 return
-            # If a sample is already due, it may have been taken before now, although its record has not arrived.
+            # A sample that is already due may have been taken although its record has not arrived.
             self.watcher.since_us = self.board.now_us + min(left_us, 0)
             expect(
                 self.run(max(left_us, 0) + 2 * QUIET_US), f"the program ended with {self.board.reset_code}"
@@ -158,10 +159,11 @@ class Game:
         self.watcher.check_quiet()
 
     def idle(self) -> None:
-        """Let the serial line send the rest of the last replies, so that the next request does not have to wait."""
+        """Wait until the serial line has sent the last replies completely, so that the next request does not have to
+        wait."""
         self.run(QUIET_US)
 
-    # --- requests ---
+    # --- Requests ---
 
     def ask(self, command: str, **args: Any) -> Reply:
         """Send a request; returns its reply."""
@@ -190,7 +192,7 @@ class Game:
                f"{command} {args}: {reply} instead of {wanted}")  # fmt: skip
         return reply
 
-    # --- memory ---
+    # --- Memory ---
 
     def probe(self) -> dict[str, int]:
         """Read the heap, mem.stats, and the heap again.
@@ -209,11 +211,11 @@ class Game:
         return figures
 
     def known(self) -> dict[str, int]:
-        """The current memory figures; reads them if the model does not know them."""
+        """The current memory figures; reads them from the board if they are unknown."""
         return self.watcher.memory.known or self.probe()
 
     def forget_sum(self) -> None:
-        """Drivers start or stop, so the sum of free and held memory may change until the next reading."""
+        """Note that drivers start or stop, so the sum of free and held memory may change until the next reading."""
         self._sum = None
 
 
@@ -222,7 +224,7 @@ def _is_number(text: str) -> bool:
 
 
 def power_on(game: Game, uptime_us: int) -> None:
-    """Switch the power on; the board starts with this uptime."""
+    """Switch the power on; the board's uptime starts at this value."""
     game.begin(POWER_ON, "POWERON", uptime_us)
 
 

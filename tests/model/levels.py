@@ -1,4 +1,4 @@
-"""Models warning levels, advice and fragmentation as the guide and memory_manager.h promise them.
+"""Models warning levels, advice and fragmentation as specified by the guide and memory_manager.h.
 
 Written from those documents, not from the C code.
 """
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 MEMORIES = {"internal": "internal_ram", "dma": "dma_capable", "psram": "psram"}
-"""Prefix of a memory's statistics → prefix of its thresholds, in the order in which a check reads them."""
+"""Prefix of a memory's statistics → prefix of its thresholds, in the order in which a check reads the memories."""
 HYSTERESIS_BYTES, HYSTERESIS_POINTS = 1024, 5
 AUDIO_RESTART_PERCENT = 40
 
@@ -30,7 +30,7 @@ class Change:
 
 @dataclass
 class _Level:
-    """The warning and critical levels of one quantity. While it is critical, the warning is not active."""
+    """The warning and critical levels of one quantity. While the critical level is active, the warning level is not."""
 
     warned: bool = False
     critical: bool = False
@@ -54,7 +54,7 @@ def _below_margin(value: int, threshold: int) -> bool:
 
 @dataclass
 class Levels:
-    """Levels of the three memories and of fragmentation."""
+    """Levels of the three memory types and of fragmentation."""
 
     levels: dict[str, _Level] = field(default_factory=dict)
 
@@ -105,7 +105,7 @@ def fragmentation(regions: Iterable[Mapping[str, Any]], caps: set[str]) -> int:
 
 
 def advice(stats: Stats, thresholds: Thresholds) -> list[str]:
-    """The first words of each piece of advice that `mem.optimize` must give, in order."""
+    """The first words of each piece of advice that `mem.optimize` must give, in the order of the reply."""
     high = thresholds["fragmentation_warning"]
     applies = {
         "internal RAM is low": stats["internal_free"] < thresholds["internal_ram_warning"],

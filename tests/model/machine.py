@@ -23,7 +23,7 @@ from tests.model.operations_power import UPTIMES
 
 
 class FirmwareMachine(RuleBasedStateMachine):
-    """Plays against the host-built firmware in `elf`, on `flash`."""
+    """Plays a game on the host-built firmware in `elf`, with the flash image `flash`."""
 
     elf: ClassVar[Path]
     flash: ClassVar[bytes]
@@ -44,7 +44,7 @@ class FirmwareMachine(RuleBasedStateMachine):
         self.play("start", uptime_us=uptime_us)
 
     def play(self, name: str, **args: Any) -> None:
-        """Execute one operation; after a disagreement the game is over."""
+        """Execute one operation; if firmware and model disagree, the game ends."""
         type(self).steps += 1
         try:
             self.game.play(name, **args)

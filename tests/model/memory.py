@@ -38,29 +38,29 @@ def expect_rows(said: Sequence[Any], wanted: Sequence[Any], source: str) -> None
 
 
 def _unlike(row: Any, other: Any) -> Any:
-    """The members of a row that the other row does not have."""
+    """The members of a row that differ from the other row or do not exist there."""
     if isinstance(row, dict) and isinstance(other, dict):
         return {name: value for name, value in row.items() if name not in other or other[name] != value}
     return row
 
 
 class Memory:
-    """What the model currently knows about the heaps."""
+    """The model's current data about the heaps."""
 
     def __init__(self) -> None:
         self.known: dict[str, int] | None = None
-        """Free, largest and fragmentation, read from the allocator; None while memory may change."""
+        """Free bytes, largest block and fragmentation, read from the allocator; None while memory may change."""
         self.baseline: dict[str, int] | None = None
-        """Free bytes at the time of the baseline, by memory."""
+        """Free bytes of each memory type when the baseline was set."""
         self._low: dict[str, int] | None = None
-        """Lowest free bytes in this window, by memory; None until the first sample."""
+        """Lowest number of free bytes of each memory type in this window; None until the first sample."""
         self._may_sink = False
-        """Whether a block of unknown size was allocated and freed: a low-water mark may be lower than `_low`."""
+        """Whether a block of unknown size was allocated and freed, so that a low-water mark may be below `_low`."""
         self._minimum: int | None = None
         self._iram: int | None = None
 
     def changes(self) -> None:
-        """Note that memory changes by an unknown amount, which the next direct reading shows.
+        """Note that memory changes by an unknown amount; the figures are unknown until the next direct reading.
 
         The low-water marks may also fall: ESP-IDF adds up the lowest free memory of each heap, even if from different
         times.
@@ -69,12 +69,12 @@ class Memory:
         self._may_sink = True
 
     def sinks(self) -> None:
-        """Note that a task is created and ends again, so that only the low-water marks may change."""
+        """Note that a task is created and deleted again, so that only the low-water marks may change."""
         self._may_sink = True
 
     def read(self, before: Mapping[str, Any], after: Mapping[str, Any], reported: Figures,
              regions: list[dict[str, Any]]) -> dict[str, int]:  # fmt: skip
-        """Check the manager's report between two direct readings; returns the figures."""
+        """Check the manager's figures against the direct readings before and after them; returns the figures."""
         expect(before == after, f"memory changed within one command: {before}, then {after}")
         direct = {"total_free": before[CAPS["total"]]["free"]}
         for memory, caps in REGION_CAPS.items():
@@ -103,7 +103,7 @@ class Memory:
         expect(good, f"{source}: low-water marks {lows}, the lowest free memory was {self._low}")
 
     def check(self, stats: Figures, source: str, figures: Figures | None) -> None:
-        """Check a sample against the figures, if they are known, and against earlier samples."""
+        """Check a sample against the current figures, if they are known, and against earlier samples."""
         for name, value in (figures or {}).items():
             expect(stats[name] == value, f"{source}: {name} is {stats[name]}, the allocator says {value}")
         for memory in REGION_CAPS:
@@ -130,7 +130,7 @@ class Memory:
         self._low = {memory: stats[f"{memory}_free"] for memory in CAPS}
 
     def check_delta(self, stats: Mapping[str, Any], source: str) -> None:
-        """Check the differences from the baseline, to the byte."""
+        """Check the reported differences from the baseline, to the byte."""
         said = {memory: stats[f"delta_{memory}"] for memory in CAPS}
         if self.baseline is None:
             self.baseline = {memory: stats[f"{memory}_free"] - said[memory] for memory in CAPS}

@@ -35,7 +35,7 @@ def set_thresholds(game: Game, default: bool = False, **values: int) -> None:
 
 @operation(memory=st.sampled_from(sorted(MEMORIES)), warning=OFFSETS, critical=OFFSETS)
 def near(game: Game, memory: str, warning: int, critical: int) -> None:
-    """Set a memory's thresholds this far above its free memory (negative: below)."""
+    """Set a memory's thresholds the given number of bytes above its free memory (negative: below)."""
     free = game.known()[f"{memory}_free"]
     prefix = MEMORIES[memory]
     set_thresholds(game, **{
@@ -45,7 +45,8 @@ def near(game: Game, memory: str, warning: int, critical: int) -> None:
 
 @operation(warning=POINTS, critical=POINTS)
 def near_fragmentation(game: Game, warning: int, critical: int) -> None:
-    """Set the fragmentation thresholds this far above the worst memory's percentage."""
+    """Set the fragmentation thresholds the given number of points above the highest fragmentation of the memory
+    types."""
     worst = max(game.known()[f"{memory}_fragmentation"] for memory in MEMORIES)
     set_thresholds(
         game, fragmentation_warning=max(worst + warning, 0), fragmentation_critical=max(worst + critical, 0)
@@ -77,7 +78,7 @@ def near_all(game: Game, offsets: str) -> None:
     far=st.integers(0, 1),
 )
 def edges(game: Game, memory: str, level: str, edge: int, far: int) -> None:
-    """Enter a memory's level, then leave it, each time at its edge (`edge` bytes off)."""
+    """Enter a memory's level, then leave it, each time `edge` bytes from the value at which the level changes."""
     free, prefix = game.known()[f"{memory}_free"], MEMORIES[memory]
     other = "critical" if level == "warning" else "warning"
     rest = {"critical": 0, "warning": free + 100_000 if far else None}[other]
@@ -90,7 +91,8 @@ def edges(game: Game, memory: str, level: str, edge: int, far: int) -> None:
 
 
 def _threshold_left_at(free: int) -> int:
-    """The threshold whose level ends at this number of free bytes: a tenth, or 1,024, above the threshold."""
+    """The threshold whose level ends at this number of free bytes. A level ends a tenth, at least 1,024 bytes, above
+    its threshold."""
     threshold = free * 10 // 11
     while threshold + max(threshold // 10, levels.HYSTERESIS_BYTES) > free and threshold > 0:
         threshold -= 1
@@ -99,13 +101,13 @@ def _threshold_left_at(free: int) -> int:
 
 @operation(caps=st.sampled_from(["", "DMA", "SPIRAM"]), edge=st.integers(-1, 1), critical=st.integers(0, 1))
 def percent_edges(game: Game, caps: str, edge: int, critical: int) -> None:
-    """Enter a level of fragmentation, then leave it, each time at its edge (`edge` points off).
+    """Enter a level of fragmentation, then leave it, each time `edge` points from the value at which the level changes.
 
     Args:
         game: the game.
-        caps: memory to fragment before, "" for none.
-        edge: points from the edge.
-        critical: 1 for both levels, 0 for the warning only.
+        caps: memory to fragment first, "" for none.
+        edge: distance in percentage points.
+        critical: 1 for both levels, 0 for the warning level only.
     """
     if caps:
         split(game, caps, 2000, 100)
@@ -141,7 +143,8 @@ def check_now(game: Game) -> None:
 
 @operation(add=st.integers(1, 8), log=st.integers(0, 1))
 def register(game: Game, add: int, log: int) -> None:
-    """Register callbacks for warnings and for recoveries. Beyond the limit, the firmware must register none of them."""
+    """Register callbacks for warnings and for recoveries. If they exceed the limit, the firmware must register none of
+    them."""
     watcher = game.watcher
     good = watcher.callbacks + add <= CALLBACKS_MAX
     if good:
@@ -152,7 +155,7 @@ def register(game: Game, add: int, log: int) -> None:
 
 @operation(reset=st.integers(0, 1))
 def calls(game: Game, reset: int) -> None:
-    """Compare all calls to the callbacks, in order. `reset` also unregisters the callbacks."""
+    """Compare all calls of the callbacks, in order. `reset` also unregisters the callbacks."""
     watcher, due = game.watcher, list(game.watcher.calls)
     reply = game.good("mem.callbacks")
     expect(

@@ -36,7 +36,8 @@ def log(game: Game, context: str, times: int) -> None:
     if not task_fits(game):
         return
     if 0 < game.watcher.schedule.interval_ms < 2 * BACKLOG_MS:
-        # More output would still be waiting for the line when the next sample is due, and delay it.
+        # More output would still be waiting for the serial line when the next sample is due, and would delay the
+        # sample.
         times = min(times, 2)
     if times > 2:
         game.guard(BACKLOG_MS * 1000)
@@ -44,7 +45,7 @@ def log(game: Game, context: str, times: int) -> None:
     names = [f"{context}{number or ''}" for number in range(times)]
     monitored = game.watcher.schedule.interval_ms > 0
     for number, name in enumerate(names):
-        # While monitoring is off, the first log creates the task that writes it, which takes memory.
+        # While monitoring is off, the first log creates the task that writes the logs, and this task uses memory.
         known = figures if monitored or number == 0 else None
         game.watcher.logged.append(Snapshot(name[:CONTEXT_MAX], known))
     writes_logs(game, names)
@@ -121,14 +122,14 @@ def baseline(game: Game, state: str, take: int) -> None:
 
 @operation(count=st.integers(2, 5))
 def baselines(game: Game, count: int) -> None:
-    """Set the baselines of `count` states; those beyond the limit must be refused."""
+    """Set the baselines of `count` states; baselines beyond the limit must be refused."""
     for number in range(1, count + 1):
         baseline(game, f"m{number}", 1)
 
 
 @operation()
 def optimize(game: Game) -> None:
-    """`mem.optimize` must give advice by pressure and fragmentation, and close a stream that has ended."""
+    """`mem.optimize` must give advice that matches free memory and fragmentation, and close a stream that has ended."""
     figures = game.known()
     wanted = levels.advice(figures, game.watcher.thresholds)
     gives = game.stream["costs"] if game.stream is not None and game.stream["ended"] else 0

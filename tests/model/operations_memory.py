@@ -1,4 +1,4 @@
-"""Operations on the heap, and the manager's replies about it."""
+"""Operations on the heap, and the manager's replies about the heap."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ MEMORY_OF = {"DMA": "dma", "SPIRAM": "psram", "INTERNAL,8BIT": "internal"}
 HOLDS_MAX, BLOCK_MIN, BLOCK_HEADER = 64, 12, 4
 SPLIT_MAX = 4500
 CLASS_STEP = 8
-"""The allocator has at least 8 size classes per power of two; within one class it may choose another block than
-`mem.place` (mem_layout.h)."""
+"""Number of size classes per power of two (at least) in the allocator. Within one class the allocator may choose
+another block than `mem.place` does (mem_layout.h)."""
 
 CAPS_SETS = st.sampled_from(sorted(CAPS_BITS))
 SIZES = st.sampled_from([1, 12, 13, 100, 1600, 4096, 20_000, 32_768, 65_536, 110_000, 500_000]) | st.integers(
@@ -32,7 +32,7 @@ def _note_hold(game: Game, reply: dict[str, int], caps: str) -> None:
 
 @operation(caps=CAPS_SETS, size=SIZES)
 def hold(game: Game, caps: str, size: int) -> None:
-    """Allocate one block, as any component might."""
+    """Allocate one block."""
     fits = max(size, BLOCK_MIN) <= game.known()[f"{MEMORY_OF[caps]}_largest"]
     wanted = _free_id(game)
     if wanted is None:
@@ -83,7 +83,8 @@ def split(game: Game, caps: str, block: int, count: int) -> None:
 
 @operation(which=st.integers(0, 3))
 def release(game: Game, which: int) -> None:
-    """Free the `which`-th hold. 0 frees all; a number beyond the last hold requests an unknown id."""
+    """Free the `which`-th hold. 0 frees all holds; for a number beyond the last hold, the command gets an unknown
+    id."""
     if which > len(game.holds):
         game.agree(False, "ESP_ERR_NOT_FOUND", "heap.release", id=HOLDS_MAX)
         return
@@ -100,7 +101,7 @@ def release(game: Game, which: int) -> None:
 
 @operation()
 def probe(game: Game) -> None:
-    """Compare every figure of the memory manager with the allocator's."""
+    """Compare every figure of the memory manager with the allocator's figure."""
     figures = game.probe()
     quick = game.good("mem.free")
     expect(all(quick[memory] == figures[f"{memory}_free"] for memory in MEMORY_OF.values()),
@@ -109,8 +110,8 @@ def probe(game: Game) -> None:
 
 @operation(memory=st.sampled_from(["dma", "psram"]), near=st.integers(-64, 64) | SIZES)
 def check(game: Game, memory: str, near: int) -> None:
-    """`mem.check` must be true exactly if an allocation succeeds. `near`: its distance from the largest block if at
-    most 64, else its size."""
+    """`mem.check` must be true exactly if an allocation succeeds. `near`: if at most 64, the size's distance from the
+    largest block, otherwise the size itself."""
     largest = game.known()[f"{memory}_largest"]
     size = max(largest + near, 1) if abs(near) <= 64 else near
     said = game.good("mem.check", **{memory: size})["available"]
@@ -132,7 +133,7 @@ def check(game: Game, memory: str, near: int) -> None:
     caps=CAPS_SETS, sizes=st.lists(SIZES, min_size=1, max_size=8).map(lambda sizes: "+".join(map(str, sizes)))
 )
 def place(game: Game, caps: str, sizes: str) -> None:
-    """`mem.place` reports the number of these blocks that fit, which must equal the number that can be allocated."""
+    """`mem.place` reports how many of these blocks fit. This must equal the number of blocks that can be allocated."""
     wanted = [int(size) for size in str(sizes).split("+")]
     said = game.good("mem.place", caps=caps, sizes=",".join(map(str, wanted)))
     if len(game.holds) + len(wanted) > HOLDS_MAX:
@@ -161,7 +162,8 @@ def place(game: Game, caps: str, sizes: str) -> None:
 
 @operation(caps=st.sampled_from(["DMA", "SPIRAM"]), nth=st.integers(1, 3), count=st.integers(1, 7))
 def fail(game: Game, caps: str, nth: int, count: int) -> None:
-    """Let allocations fail. Until they are reported, the firmware must keep the first four and count the others."""
+    """Let allocations fail. Until the failures are reported, the firmware must keep the first four and count the
+    others."""
     if game.known()[f"{MEMORY_OF[caps]}_largest"] < 1024 or len(game.holds) + nth > HOLDS_MAX:
         return
     game.good("heap.fail", caps=caps, nth=nth, count=count)

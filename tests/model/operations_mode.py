@@ -21,7 +21,7 @@ FAILABLE = ["lock", "admission", *dict.fromkeys(STEPS["voice"] + STEPS["camera"]
 DRIVERS_MS = {"voice": range(310, 400), "camera": range(350, 500)}
 """Duration of a change to this mode without its two pauses, with the virtual board's drivers."""
 PLENTY = {"internal": 60_000, "psram": 200_000}
-"""A block of this size in each memory: every mode fits."""
+"""Bytes per memory type: if a free block of this size exists in each, every mode fits."""
 
 
 def has_plenty(game: Game) -> bool:
@@ -31,7 +31,7 @@ def has_plenty(game: Game) -> bool:
 
 
 def _before(game: Game) -> None:
-    """Prepare for a mode change, which changes memory and in which drivers may fail to allocate."""
+    """Prepare the model for a mode change, which changes memory and may cause failed allocations in drivers."""
     game.good("mem.events")
     game.watcher.memory.changes()
     game.forget_sum()
@@ -40,7 +40,8 @@ def _before(game: Game) -> None:
 @operation(to=st.sampled_from(["camera", "voice", "voice"]), fail=st.just("") | st.sampled_from(FAILABLE),
            undo=st.integers(0, 3).map(lambda number: int(number == 0)))  # fmt: skip
 def mode(game: Game, to: str, fail: str, undo: int) -> None:
-    """Change the mode and wait. `fail`: a step that fails; `undo`: the undo of the step before it also fails."""
+    """Change the mode and wait. `fail`: a step that must fail; `undo`: whether the undo of the preceding step also
+    fails."""
     watcher, old = game.watcher, game.mode
     if not has_plenty(game):
         return
@@ -81,7 +82,7 @@ def mode(game: Game, to: str, fail: str, undo: int) -> None:
         game.cycles += to == "camera"
     done = STEPS[to][: STEPS[to].index(fails)] if fails in STEPS[to] else STEPS[to]
     if stuck_at or (to == "camera" and "tts.stop" in done and fails not in ("lock", "admission")):
-        game.stream = None  # recovery and a change to camera mode close the stream
+        game.stream = None  # both recovery and a change to camera mode close the stream
     game.settle()
     _check_event(game, old, to, fails, bool(stuck_at))
     _check_mode(game)
@@ -95,7 +96,7 @@ def mode(game: Game, to: str, fail: str, undo: int) -> None:
 
 
 def _undone_first(steps: list[str], fails: str) -> str:
-    """The step whose undo comes first if the step `fails` fails; "" if nothing is undone."""
+    """The first step to be undone if the step `fails` fails; "" if no step is undone."""
     done = steps[: steps.index(fails)] if fails in steps else []
     return next((step for step in reversed(done) if step not in WITHOUT_UNDO), "")
 
@@ -142,7 +143,8 @@ def _check_baseline(game: Game, name: str) -> None:
     reply = game.good("mem.baseline", state=name)
     said = {memory: reply[memory] for memory in CAPS}
     wanted = {memory: entered[f"{memory}_free"] for memory in CAPS}
-    # While monitoring is off, the preceding log may have created the task that writes it, which takes memory.
+    # While monitoring is off, the preceding log may have created the task that writes the logs, and this task uses
+    # memory.
     writer = {memory: free - (0 if memory == "psram" else MONITOR_TASK) for memory, free in wanted.items()}
     possible = [wanted] if game.watcher.schedule.interval_ms else [wanted, writer]
     expect(said in possible, f"baseline of {name} is {said}, after the entry {wanted} were free")
@@ -151,7 +153,8 @@ def _check_baseline(game: Game, name: str) -> None:
 
 @operation(first=st.sampled_from(["camera", "voice"]), last=st.sampled_from(["camera", "voice"]))
 def requests(game: Game, first: str, last: str) -> None:
-    """Send two requests in quick succession. The last one must win; the first is skipped."""
+    """Send two requests in quick succession. The board must end in the mode requested last; it must skip the first
+    request."""
     if not has_plenty(game) or last == game.mode:
         return
     watcher, old = game.watcher, game.mode

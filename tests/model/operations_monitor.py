@@ -1,4 +1,4 @@
-"""Operations on monitoring: intervals, time."""
+"""Operations on monitoring intervals and on time."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from tests.model.watcher import Snapshot
 
 MIN_INTERVAL_MS = 100
 BACKLOG_MS = 6000
-"""Longer than the line needs to send 16 records and 8 boxes."""
+"""More time than the serial line needs to send 16 records and 8 boxes."""
 SCARCE = 2600
-"""A block that is certainly large enough for a task's stack and control block."""
+"""Size of a block that is certainly large enough for a task's stack and control block."""
 SAMPLES_MAX = 120
 VOICE_WAIT_MS = 30_000
 DAY_MS = 86_400_000
 CLEARANCE_US = 100_000
-"""The model knows the sample times to a tick, so a jump must not end closer to a sample than this."""
+"""Minimum distance of a jump's end from a sample, because the model computes sample times only to a tick."""
 
 INTERVALS = st.sampled_from(
     [0, 0, 99, 2000, 2005, 5000, 15_000, 15_000, 60_000, 3_600_000, 1 << 31, (1 << 32) - 1]
@@ -26,12 +26,12 @@ INTERVALS = st.sampled_from(
 
 
 def task_fits(game: Game) -> bool:
-    """Whether the short-lived task that writes logs is not needed, or there is certainly memory for it."""
+    """Whether the short-lived task that writes logs is not needed, or memory is certainly enough for it."""
     return game.watcher.schedule.interval_ms > 0 or game.known()["internal_largest"] >= SCARCE
 
 
 def writes_logs(game: Game, outputs: object) -> None:
-    """Note that logs follow. While monitoring is off, a short-lived task writes them, and takes memory meanwhile."""
+    """Note that logs follow. While monitoring is off, a short-lived task writes the logs and uses memory meanwhile."""
     if outputs and not game.watcher.schedule.interval_ms:
         game.watcher.memory.sinks()
 
@@ -76,8 +76,8 @@ def monitor(game: Game, interval_ms: int) -> None:
 
 @operation(interval_ms=st.sampled_from([100, 130, 250, 400, 1000]), ms=st.integers(900, 8000))
 def burst(game: Game, interval_ms: int, ms: int) -> None:
-    """Monitor faster than the line can write, then as before. No record may be lost; the oldest boxes may be
-    dropped."""
+    """Monitor faster than the serial line can send the logs, then as before. No record may be lost; the oldest boxes
+    may be dropped."""
     schedule = game.watcher.schedule
     if schedule.interval_ms == 0 or game.mode == "voice":
         return
@@ -104,7 +104,7 @@ def burst(game: Game, interval_ms: int, ms: int) -> None:
     | st.integers(1, 5000)
 )
 def wait(game: Game, ms: int) -> None:
-    """Let the clock run; everything runs as usual."""
+    """Let the clock run without any other action."""
     interval_ms = game.watcher.schedule.interval_ms
     ms = min(ms, SAMPLES_MAX * interval_ms) if interval_ms else ms
     ms = min(ms, VOICE_WAIT_MS) if game.mode == "voice" else ms
@@ -116,7 +116,8 @@ def wait(game: Game, ms: int) -> None:
     days=st.sampled_from([0, 0, 1, 24, 25, 49, 50, 100]), ms=st.integers(0, 9_000_000).map(lambda n: n * 10)
 )
 def jump(game: Game, days: int, ms: int) -> None:
-    """Jump up to months ahead, then log. One of the missed samples must be taken, and the grid must be unchanged."""
+    """Advance the clock by up to months at once, then log. One of the missed samples must be taken, and the grid must
+    be unchanged."""
     if not task_fits(game):
         return
     watcher, schedule = game.watcher, game.watcher.schedule

@@ -14,10 +14,11 @@ from tests.model.survival import HEADER_BYTES, SLOT_BYTES
 
 END_BUDGET_US = 60_000_000
 CRASHES = {"abort": "PANIC", "store": "PANIC", "null": "PANIC"}
-"""Kinds of `sys.panic`. The watchdogs take seconds of host time each; the suite has them."""
+"""Kind of `sys.panic` → reset reason. The watchdog kinds are left out, because each takes seconds of host time; the
+suite tests them."""
 BANK_BITS = 8 * (HEADER_BYTES + 16 * SLOT_BYTES)
 USED_BITS = 8 * (HEADER_BYTES + 4 * SLOT_BYTES)
-"""Header and the slots that every boot fills."""
+"""Number of bits in the header and in the slots that every boot fills."""
 WRAP_US, WRAP_MS, DAY_US = 1 << 32, 1 << 32, 86_400_000_000
 
 UPTIMES = st.sampled_from([0, 0, WRAP_US - 8_000_000, (WRAP_MS - 8_000) * 1000, 30 * DAY_US])
@@ -25,7 +26,7 @@ FLIPS = st.lists(
     st.integers(0, 8 * HEADER_BYTES - 1) | st.integers(0, USED_BITS) | st.integers(0, 2 * BANK_BITS),
     max_size=3,
 ).map(lambda bits: "+".join(map(str, bits)))
-"""Bits of RTC memory, counted from the start of this boot's bank."""
+"""Strategy: bits of RTC memory, counted from the start of this boot's bank."""
 
 
 def _await_end(game: Game) -> int:
@@ -58,7 +59,8 @@ def reboot(game: Game, flips: str) -> None:
 
 @operation(kind=st.sampled_from(sorted(CRASHES)), logs=st.integers(0, 20), flips=FLIPS)
 def crash(game: Game, kind: str, logs: int, flips: str) -> None:
-    """Log, then crash immediately. The snapshots must survive although nothing was written to the line yet."""
+    """Log, then crash immediately. The snapshots must survive although nothing has yet been sent over the serial
+    line."""
     if not task_fits(game):
         logs = 0
     figures = game.known()
@@ -88,7 +90,7 @@ def brown_out(game: Game, flips: str) -> None:
 
 @operation(during=st.sampled_from(["", "camera", "voice"]), after_ms=st.integers(0, 600), uptime_us=UPTIMES)
 def power_cut(game: Game, during: str, after_ms: int, uptime_us: int) -> None:
-    """Cut the power, perhaps during a mode change, and boot with an uptime near a counter's wrap. Only flash may
+    """Cut the power, in some games during a mode change, and boot with an uptime near a counter's wrap. Only flash may
     survive."""
     if during:
         game.board.send("mode.set", to=during)

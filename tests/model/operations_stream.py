@@ -16,14 +16,14 @@ from tests.model.watcher import Snapshot
 
 TTS_BUFFER, TTS_REQUIRED = 65_536, 98_304
 HEADER_SLACK = 16
-"""Maximum overhead of a block: its header, and a rest too small for a block."""
+"""Maximum overhead of a block in bytes: its header, and a remainder too small for another block."""
 SPEECH_RATE = 16_000
 
 
 @operation(frames=st.integers(1, 40), speak=st.integers(0, 2))
 def tts_open(game: Game, frames: int, speak: int) -> None:
-    """Open a stream, which takes 64 KB of PSRAM if another 32 KB stay free. `speak`: 1 plays it at once, 2 also lets it
-    be reclaimed afterwards."""
+    """Open a stream, which allocates 64 KB of PSRAM if another 32 KB remain free. `speak`: 1 plays the stream at once,
+    2 also lets a reclaimer close it afterwards."""
     figures, watcher = game.known(), game.watcher
     if figures["internal_largest"] < PLENTY["internal"]:
         return

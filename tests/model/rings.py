@@ -1,5 +1,5 @@
-"""Models the bounded buffers of the memory manager: which entries each keeps when it is full, as memory_manager.h
-says."""
+"""Models the bounded buffers of the memory manager: which entries each buffer keeps when it is full, as specified in
+memory_manager.h."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class Boxes:
     def __init__(self) -> None:
         self.waiting: deque[str] = deque()
         self.dropped = 0
-        """Dropped since boot."""
+        """Number of boxes dropped since boot."""
         self.reported = 0
-        """Number of those that were reported in a record."""
+        """Number of dropped boxes that records have reported."""
 
     def put(self, context: str) -> None:
         """Note a logged snapshot, whose box must be written or dropped."""
@@ -64,7 +64,7 @@ class History:
 
 
 class FailureSlots:
-    """Failed allocations waiting for the monitor: the first `FAILURES` are kept, further failures are counted."""
+    """Failed allocations waiting for the monitor: the first `FAILURES` are kept, later failures are only counted."""
 
     def __init__(self) -> None:
         self._kept: deque[Row] = deque()
@@ -78,7 +78,8 @@ class FailureSlots:
             self._lost += 1
 
     def take(self) -> Row | None:
-        """The next failure to be reported, with the number of lost failures; None if there is none."""
+        """Removes the next failure to be reported and returns it with the number of lost failures; None if there is no
+        failure."""
         if not self._kept:
             return None
         failure = {**self._kept.popleft(), "lost": self._lost}

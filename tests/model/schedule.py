@@ -6,9 +6,9 @@ from tests.model.memory import expect
 
 TICK_MS = 10
 SLACK_MS = TICK_MS + 2
-"""A sample is taken at the tick after its time; time stamps count whole ticks."""
+"""Maximum delay of a sample: it is taken at the tick after its time, and time stamps count whole ticks."""
 ARRIVAL_US = 500_000
-"""Maximum delay of a sample's record, behind a box and replies."""
+"""Maximum delay of a sample's record, which waits for a box and for replies."""
 WORD = 1 << 32
 
 
@@ -18,27 +18,27 @@ class Schedule:
     def __init__(self) -> None:
         self.interval_ms = 0
         self.samples = 0
-        """Periodic samples since boot."""
+        """Number of periodic samples since boot."""
         self.congested = False
-        """Whether the interval is too short for a sample's output on the line: samples may be late or skipped."""
+        """Whether the interval is too short to send a sample's output, so that samples may be late or skipped."""
         self._due_us: int | None = None
         self._late_us = 0
         self._loose_us = 0
 
     def set(self, now_us: int, interval_ms: int, congested: bool = False, loose_us: int = 0) -> None:
-        """Note that monitoring starts, changes its interval, or stops (0). `loose_us`: how uncertain the time of this
-        change is."""
+        """Note that monitoring starts, changes its interval, or stops (0). `loose_us`: uncertainty of the time of this
+        change."""
         self._loose_us = loose_us
         self.interval_ms = interval_ms
         self.congested = congested
         self._due_us = now_us + interval_ms * 1000 if interval_ms else None
 
     def is_overdue(self, now_us: int) -> bool:
-        """Whether a sample is missing at this time, with an allowance for the time that the line takes to send it."""
+        """Whether a sample is missing at this time, with an allowance for the time to send it."""
         return self._due_us is not None and now_us > self._due_us + ARRIVAL_US
 
     def due_in_us(self, now_us: int) -> int | None:
-        """Time until the next sample, us; None: never."""
+        """Time until the next sample, us; None if monitoring is off."""
         return None if self._due_us is None else self._due_us - now_us
 
     def is_near_due(self, when_us: int) -> bool:

@@ -17,7 +17,7 @@ BOOT_AT = 8
 """Offset of boot count and boot id in a bank, after magic and generation."""
 HEADER_BYTES, SLOT_BYTES = 20, 124
 HINT_BYTES = 16
-"""At the end of RTC memory: the chip's own reset hint, not the firmware's."""
+"""Bytes at the end of RTC memory with ESP-IDF's reset hint, which are not part of the firmware's data."""
 
 Row = dict[str, Any]
 
@@ -62,7 +62,7 @@ class Survival:
         self._banks[self._present] = Bank(generation, count, boot_id)
 
     def boot_ended(self, rows: list[Row], power_lost: bool) -> None:
-        """Note the end of the boot and its snapshots, newest first."""
+        """Note the end of the boot; its snapshots are passed newest first."""
         if power_lost:
             self._banks = [None, None]
             return

@@ -1,4 +1,4 @@
-"""Tests the clock of the host-built firmware: it must move only on request, by exactly the requested time."""
+"""Tests the clock of the host-built firmware: it must advance only on request, by exactly the requested time."""
 
 from __future__ import annotations
 

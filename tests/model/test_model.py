@@ -11,7 +11,7 @@ from tests.model.explore import play
 FIXED_SEEDS = (1, 2)
 ROUNDS = 3
 FRESH_S = 10.0
-"""Host time for the fresh seed; a game in progress is played to its end."""
+"""Host time in s for games with the fresh seed; a game in progress is played to its end."""
 
 
 @pytest.mark.parametrize("seed", FIXED_SEEDS)

@@ -15,7 +15,7 @@ from tests.model.rings import Boxes, Events, FailureSlots, History
 from tests.model.schedule import SLACK_MS, WORD, Schedule
 
 FAILURE_SPAN_MS = 2000
-"""Longer than an operation with failing allocations takes."""
+"""A time longer than any operation with failing allocations."""
 
 Row = dict[str, Any]
 
@@ -29,7 +29,7 @@ class Snapshot:
 
 
 class Watcher:
-    """The model of one boot, fed with the board's output."""
+    """The model of one boot; it checks the board's output."""
 
     def __init__(self, now_us: int) -> None:
         self.memory = Memory()
@@ -41,7 +41,7 @@ class Watcher:
         self.modes: list[Row] = []
         self.playbacks: list[Row] = []
         self.logged: deque[Snapshot] = deque()
-        """Snapshots that the script has caused, in order."""
+        """Expected snapshots, in the order in which the script caused them."""
         self.callbacks = 0
         """Registered pairs of callbacks."""
         self.callback_logs = False
@@ -56,7 +56,7 @@ class Watcher:
         self._dropped_event = 0
 
     def is_quiet(self) -> bool:
-        """Whether nothing is outstanding."""
+        """Whether all expected output has arrived."""
         return not (self.boxes.waiting or self.logged or self._follow or self._announced or self._part)
 
     def outstanding(self) -> str:
@@ -81,7 +81,7 @@ class Watcher:
         self.since_us = self.now_us = now_us
         self._t = None
 
-    # --- what arrives ---
+    # --- Arriving output ---
 
     def absorb(self, items: list[Item], now_us: int) -> None:
         """Process the output that arrived while the clock ran to `now_us`; empties the list."""
@@ -158,7 +158,7 @@ class Watcher:
         keys = ("timestamp_ms", "size", "caps", "function")
         self.events.put({"kind": "alloc_failed", **{key: data[key] for key in keys}})
 
-    # --- snapshots ---
+    # --- Snapshots ---
 
     def _snapshot(self, data: Row) -> None:
         context = data["context"]
@@ -185,7 +185,7 @@ class Watcher:
 
     def _check_snapshot(self, wanted: Snapshot, context: str, stats: Row) -> None:
         expect(context == wanted.context, f"snapshot {context!r} instead of {wanted.context!r}")
-        if context == "Memory Warning":  # must be a copy of the sample that was checked
+        if context == "Memory Warning":  # the snapshot must be a copy of the sample that was checked
             for name, value in (wanted.figures or {}).items():
                 expect(stats[name] == value, f"{context}: {name} is {stats[name]}, the sample had {value}")
             return
@@ -198,7 +198,7 @@ class Watcher:
                f"{data['boxes_dropped']} boxes dropped, log.dropped says {self._dropped_event}")  # fmt: skip
         self._dropped_event = 0
 
-    # --- levels ---
+    # --- Levels ---
 
     def expect_check(self, stats: Mapping[str, int]) -> list[Change]:
         """Note the records and boxes that must follow the next check of these figures. Pass the result to
@@ -208,7 +208,7 @@ class Watcher:
         return changes
 
     def confirm_check(self, changes: list[Change]) -> None:
-        """Compare the announced changes after the check."""
+        """Compare the announced level changes with the expected changes after the check."""
         self._compare(changes, None)
 
     def _check_levels(self, changes: list[Change], stats: Row) -> None:
@@ -222,7 +222,8 @@ class Watcher:
         if self.callbacks and self.callback_logs:
             names = {False: "Warning Callback", True: "Recovery Callback"}
             for number, change in enumerate(changes):
-                # While monitoring is off, the first log creates the task that writes it, so later figures are unknown.
+                # While monitoring is off, the first log creates the task that writes the logs, so later figures are
+                # unknown.
                 steady = number == 0 or self.schedule.interval_ms > 0
                 followers.append(Snapshot(names[change.recovered], self.memory.known if steady else None))
         return followers

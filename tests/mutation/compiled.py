@@ -1,4 +1,5 @@
-"""Compiles single files like the host build, to discard mutants that do not compile or do not change the code."""
+"""Compiles single files with the host build's options, to discard mutants that do not compile or do not change the
+object code."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ from pathlib import Path
 
 COMMANDS_FILE = "firmware/build-native/compile_commands.json"
 HIGHER_OPTIMISATION = "-O2"
-"""Optimisation level that finds more equal code than the build's level."""
+"""Higher optimisation level, at which more mutants turn out to compile to equal code."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Compiler:
         )
 
     def learn(self, file: str) -> None:
-        """Compiles the unchanged file. `judge` compares the changed one with this code."""
+        """Compiles the unchanged file. `judge` compares the changed file with this code."""
         if file not in self._unchanged:
             self._unchanged[file] = self.compile(file)
 
@@ -50,7 +51,7 @@ class Compiler:
         code, unchanged = self.compile(file), self._unchanged[file]
         if code is None:
             return "not compiled"
-        assert unchanged is not None, f"{file} does not compile even without a mutant"
+        assert unchanged is not None, f"{file} does not compile without a mutant either"
         if code.as_built == unchanged.as_built or code.optimised == unchanged.optimised:
             return "equal code"
         return ""

@@ -1,4 +1,4 @@
-"""Reads which lines were executed by a build with HOTPIN_COVERAGE.
+"""Reads which lines a build with HOTPIN_COVERAGE has executed.
 
 The host build's programs keep their counters in shared files (firmware/native/coverage/counters.c); programs that end
 by themselves write gcov's data files.
@@ -22,7 +22,7 @@ PROGRAMS = {
     "build-native-release": "firmware/build-native-release/hotpin.elf",
     "native-drivers-test": "build/native-drivers-test/drivers_test.elf",
 }
-"""Counter files, and the program of each, in the checkout."""
+"""Counter file → its program, in the checkout."""
 
 Lines = dict[str, set[int]]
 """Numbers of lines, by file."""
@@ -57,7 +57,7 @@ def add_up(folders: Sequence[Path], total: Path) -> None:
 
 
 def data_files(root: Path) -> list[Path]:
-    """gcov's data files of all programs of the checkout."""
+    """gcov's data files of all programs in the checkout."""
     folders = [root / "build", *(root / "firmware").glob("build-native*")]
     return sorted(path for folder in folders for path in folder.rglob("*.gcda"))
 

@@ -1,6 +1,6 @@
 """pytest plugin (`-p tests.mutation.counting_plugin`): keeps the firmware's counters of each test in a separate folder.
 
-HOTPIN_KEEP names the folder. It gets a line in tests.jsonl for each test, with the name of the test's folder.
+HOTPIN_KEEP names the parent folder. Its file tests.jsonl gets a line for each test, with the name of the test's folder.
 """
 
 from __future__ import annotations
@@ -37,7 +37,9 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
         counts = file.read_bytes()
         if any(counts):
             shutil.copy(file, folder)
-            with file.open("r+b") as clear:  # not replaced, because running firmware has the file mapped
+            with file.open(
+                "r+b"
+            ) as clear:  # the file is overwritten in place, because running firmware has it mapped
                 clear.write(bytes(len(counts)))
     entry = {"test": item.nodeid, "seconds": round(seconds, 3), "folder": folder.name}
     with (_KEEP / "tests.jsonl").open("a", encoding="utf-8") as index:

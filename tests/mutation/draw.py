@@ -10,9 +10,9 @@ from tests.mutation.mutants import Mutant
 
 
 def in_random_order(mutants: Sequence[Mutant], seed: int) -> list[Mutant]:
-    """Orders all mutants: first one random mutant of each line, then a second one of each line, and so on.
+    """Orders all mutants: first a random mutant of each line, then a second mutant of each line, and so on.
 
-    So a long condition, which has many more mutants than an assignment, is not drawn more often.
+    Thus a long condition, which has many more mutants than an assignment, is not drawn more often.
     """
     chance = random.Random(seed)
     turns: list[list[Mutant]] = []
@@ -29,7 +29,7 @@ def in_random_order(mutants: Sequence[Mutant], seed: int) -> list[Mutant]:
 
 
 def shares(lines: dict[str, int], count: int) -> dict[str, int]:
-    """Shares `count` mutants among components in proportion to their number of mutable lines."""
+    """Distributes `count` mutants among components in proportion to their number of mutable lines."""
     total = sum(lines.values())
     exact = {name: count * number / total for name, number in lines.items()}
     given = {name: int(share) for name, share in exact.items()}

@@ -13,7 +13,7 @@ FILE = Path(__file__).with_name("equivalent.toml")
 
 @dataclass(frozen=True)
 class Equivalent:
-    """A change to a line that does not affect the behaviour that a requirement promises."""
+    """A change to a line that does not affect any required behaviour."""
 
     file: str
     before: str
@@ -22,7 +22,7 @@ class Equivalent:
     reason: str
 
     def covers(self, mutant: Mutant) -> bool:
-        """Whether the mutant is this change, wherever the line is."""
+        """Whether the mutant is this change; the line's number does not matter."""
         change = (mutant.file, mutant.before.strip(), _squeezed(mutant.after))
         return change == (self.file, self.before, _squeezed(self.after))
 
@@ -33,7 +33,7 @@ def load(path: Path = FILE) -> list[Equivalent]:
 
 
 def argued(mutants: list[Mutant], entries: list[Equivalent]) -> set[Mutant]:
-    """The mutants that an entry covers."""
+    """The mutants that equivalent.toml covers."""
     return {mutant for mutant in mutants if any(entry.covers(mutant) for entry in entries)}
 
 

@@ -13,7 +13,8 @@ from tests.system.defects.checkout import Checkout, is_bad
 TIMED_OUT = "time-out"
 START_TIMEOUT_S = 300
 TIMES_SLOWER = 4
-"""Factor for a loaded machine. A test that takes longer with a mutant counts as hung, which kills the mutant."""
+"""A test that takes this many times longer with a mutant than without it counts as hung, which kills the mutant. The
+factor allows for a loaded machine."""
 _FAILED = re.compile(r"^(?:FAILED|ERROR) (\S+)", re.MULTILINE)
 
 
@@ -32,7 +33,7 @@ def find_killer(checkout: Checkout, host: Sequence[TestRun], suite: Sequence[Tes
     Args:
         checkout: the copy.
         host: modules of host tests that reach the changed line.
-        suite: tests of the suite that reach it.
+        suite: tests of the suite that reach the changed line.
 
     Raises:
         RuntimeError: the firmware could not be built.

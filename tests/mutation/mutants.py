@@ -15,7 +15,8 @@ from universalmutator import mutator
 
 RULES = ["universal.rules", "c_like.rules", "c.rules"]
 NOT_MUTATED = [
-    r"^\s*#\s*(if|el|end|include|pragma|error|undef)",  # #if and the like: the configuration decides them
+    # preprocessor conditions, which depend only on the configuration
+    r"^\s*#\s*(if|el|end|include|pragma|error|undef)",
     r"_Static_assert|^\s*ESP_LOG[EWIDV]\(|^\s*assert\(",  # checks that cannot fail, and log messages
 ]
 _COMMENT = re.compile(r'"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\'|/\*.*?\*/|//[^\n]*', re.DOTALL)
@@ -47,7 +48,7 @@ def component_of(file: str) -> str:
 
 
 def mutants_of(root: Path, file: str) -> list[Mutant]:
-    """All mutants of a file, line by line; comments and the inside of strings are not changed."""
+    """All mutants of a file, line by line; comments and the content of strings are not changed."""
     text = (root / file).read_text(encoding="utf-8")
     lines = text.splitlines(keepends=True)
     bare = [f"{line.rstrip()}\n" for line in _without_comments(text).splitlines()]

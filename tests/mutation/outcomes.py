@@ -29,14 +29,15 @@ class Outcome:
 
 
 class OutcomesFile:
-    """A file of JSON lines: first the draw, then one outcome per line. A mutant's last outcome counts."""
+    """A file of JSON lines: the first line describes the draw, each other line an outcome. A mutant's last outcome
+    counts."""
 
     def __init__(self, path: Path, drawn: dict[str, Any]) -> None:
         """Continue the file if it belongs to the same draw; otherwise start a new file.
 
         Args:
             path: the file.
-            drawn: everything that determines the draw.
+            drawn: the parameters that determine the draw.
         """
         self._path = path
         self.outcomes: dict[Mutant, Outcome] = {}
@@ -57,7 +58,7 @@ class OutcomesFile:
 
 
 def _read(line: str) -> Any:
-    """A line's JSON value; None for an incomplete line, which is the last one of a killed run."""
+    """A line's JSON value; None for an incomplete line, which a killed run may leave at the end."""
     try:
         return json.loads(line)
     except json.JSONDecodeError:
@@ -65,7 +66,8 @@ def _read(line: str) -> Any:
 
 
 def table(outcomes: Iterable[Outcome], equivalent: set[Mutant]) -> str:
-    """Numbers by component; the score is the share of killed mutants among those that are not argued equivalent."""
+    """Table of the numbers of outcomes by component. The score is the percentage of killed mutants among the mutants
+    that equivalent.toml does not list."""
     counts: dict[str, Counter[str]] = {}
     for outcome in outcomes:
         for name in (outcome.mutant.component, "all"):

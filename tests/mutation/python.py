@@ -1,4 +1,5 @@
-"""Mutation score of the code that decides verdicts in the harness: evidence, analysis and leases, by cosmic-ray.
+"""Computes with cosmic-ray the mutation score of the harness's code that decides verdicts: evidence, analysis and
+leases.
 
 `python -m tests.mutation.python` (`make mutate-python`) draws mutants and runs the harness's tests of these packages
 against each, in a private copy of the checkout. The session is in build/mutation; an interrupted run continues there.
@@ -28,7 +29,7 @@ MODULES = [
 TESTS = ["tests/analysis", "tests/evidence", "tests/boards/test_leases.py"]
 SOURCES = ["hotpin_hil", *TESTS[:2], "tests/boards"]
 NOT_DRAWN = ("core/NumberReplacer",)
-"""Operators that mostly change widths and limits of texts."""
+"""Mutation operators that are not drawn, because they mostly change widths and length limits of texts."""
 MUTANT_TIMEOUT_S = 300
 RUN_TIMEOUT_S = 86_400
 
@@ -64,7 +65,7 @@ def keep_a_sample(session: Path, count: int, seed: int) -> None:
 
 
 def report(session: Path) -> str:
-    """The survivors, and the number of each outcome."""
+    """Report as text: the survivors, and the number of each outcome."""
     with sqlite3.connect(session) as database:
         counts = database.execute(
             "SELECT test_outcome, COUNT(*) FROM work_results GROUP BY 1 ORDER BY 1"

@@ -20,9 +20,10 @@ HOST_SOURCES = (*FIRMWARE, "tests/firmware", "tests/native", "tests/support", "t
 SUITE_SOURCES = (*FIRMWARE, "hil_tests", "fixtures")
 """Folders with the files that decide which test reaches which line."""
 NOT_RUN = {
-    "tests/firmware/fuzz/test_console_fuzz.py",  # reaches the same lines as the parser's tests, but takes much longer
-    "tests/firmware/logic/test_c_sanitizers.py",  # runs other modules again
-    "tests/native/test_heap_model.py",  # these three test the host runtime without components
+    # the fuzz tests reach the same lines as the parser's tests, but take much longer
+    "tests/firmware/fuzz/test_console_fuzz.py",
+    "tests/firmware/logic/test_c_sanitizers.py",  # this module runs other modules again
+    "tests/native/test_heap_model.py",  # these three modules test the host runtime without components
     "tests/native/test_native_panics.py",
     "tests/native/test_native_runtime.py",
 }
@@ -30,7 +31,7 @@ SUITE_TIMEOUT_S = 1200
 
 FOLDER = BUILD_DIR / "mutation"
 HOST_TRACE, SUITE_TRACE = FOLDER / "coverage-host-tests.json", FOLDER / "coverage-suite.json"
-"""gcovr's coverage files: of the host tests, and of the suite."""
+"""gcovr's coverage files: for the host tests, and for the suite."""
 
 
 @dataclass
@@ -69,7 +70,8 @@ class Reach:
         return sorted(reaching, key=lambda run: (run.release, run.seconds * run.breadth))
 
     def _lines_of(self, file: str, line: int) -> set[int]:
-        """The line itself; for a line without code, the lines of its function, or else of its file."""
+        """The line itself; for a line without code, the lines of its function, or of its file if it is outside any
+        function."""
         executable = set(self.executable.get(file, ()))
         if line in executable:
             return {line}
@@ -92,13 +94,13 @@ class Reach:
 
     @classmethod
     def load(cls, path: Path) -> Reach:
-        """Reads what `Measurement` has written."""
+        """Reads the coverage that `Measurement` has written."""
         data = json.loads(path.read_text(encoding="utf-8"))
         return cls(**{**data, "runs": [TestRun(**run) for run in data["runs"]]})
 
 
 class Measurement:
-    """Measures the coverage in a copy of the checkout, unless it is known for the current sources.
+    """Measures the coverage in a copy of the checkout, unless a measurement of the current sources exists.
 
     Raises RuntimeError if a test fails.
     """
@@ -133,7 +135,7 @@ class Measurement:
         return reach
 
     def _checkout(self, keep: Path) -> Checkout:
-        """A copy of the checkout with a build that counts lines, starting from 0; counter files go to `keep`."""
+        """A copy of the checkout with a build that counts lines, with cleared counters; counter files go to `keep`."""
         if self._built is None:
             self._built = Checkout(self._folder / "counted", self._processes)
             self._built.environment["HOTPIN_COVERAGE"] = "ON"
@@ -162,12 +164,12 @@ class Measurement:
     def _run_suite(self, reach: Reach, keep: Path) -> None:
         checkout = self._checkout(keep)
         plugin = ("-p", "tests.mutation.counting_plugin")
-        # A failure is allowed: a counting build exceeds the limits of static memory, but its tests still reach their
+        # Failures are allowed: a counting build exceeds the limits of static memory, but the tests still reach their
         # lines.
         checkout.run("-n", "2", *plugin, timeout=SUITE_TIMEOUT_S)
         failed = [line["test"] for line in checkout.results() if is_bad(line)]
         if failed:
-            print(f"failed on the build that counts: {', '.join(failed)}", flush=True)
+            print(f"failed on the build with line counters: {', '.join(failed)}", flush=True)
         for line in (keep / "tests.jsonl").read_text(encoding="utf-8").splitlines():
             entry = json.loads(line)
             counted = keep / entry["folder"]

@@ -1,10 +1,10 @@
-"""Mutation score of the firmware: small random changes, each of which a test should notice.
+"""Computes the mutation score of the firmware: makes small random changes, each of which a test should detect.
 
 `python -m tests.mutation.run` (`make mutate`) draws mutants of the components and main, in proportion to their lines,
-and discards those that do not compile or do not change the object code. Each of the others is built in a private copy
-of the checkout and tested until the first failure: by the host tests that reach the changed line, then by the suite's
-tests on a virtual board that reach it. The outcomes are in build/mutation; an interrupted run continues there. At the
-end: a table by component, and each survivor with its line and change.
+and discards those that do not compile or do not change the object code. Each remaining mutant is built in a private
+copy of the checkout and tested until the first failure, first by the host tests that reach the changed line, then on a
+virtual board by the suite's tests that reach it. The outcomes are in build/mutation; an interrupted run continues
+there. At the end the tool prints a table by component, and each survivor with its line and change.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Run:
         return self._host.tests(mutant.file, mutant.line), self._suite.tests(mutant.file, mutant.line)
 
     def prepare(self, count: int) -> Checkout:
-        """Makes and builds `count` copies of the checkout and returns one of them."""
+        """Makes and builds `count` copies of the checkout; returns one of the copies."""
         for number in range(count):
             checkout = Checkout(self._folder / f"checkout-{number}", self._processes)
             checkout.environment["CMAKE_EXPORT_COMPILE_COMMANDS"] = "ON"
@@ -82,7 +82,8 @@ class Run:
                     break
                 if self._has_own_code(mutant, compiler, checkout):
                     drawn.append(mutant)
-        random.Random(seed).shuffle(drawn)  # so that an interrupted run has tested some of each component
+        # mixed, so that an interrupted run has tested some mutants of each component
+        random.Random(seed).shuffle(drawn)
         return drawn
 
     def _has_own_code(self, mutant: Mutant, compiler: Compiler, checkout: Checkout) -> bool:
@@ -140,7 +141,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="seed of the draw (default: 1)")
     parser.add_argument("--jobs", type=int, default=2, metavar="N", help="mutants at once (default: 2)")
     parser.add_argument(
-        "--again", action="store_true", help="test survivors and time-outs of the same draw once more"
+        "--again", action="store_true", help="repeat the tests of survivors and time-outs of the same draw"
     )
     arguments = parser.parse_args()
     if arguments.jobs < 1 or arguments.n < 1:

@@ -34,7 +34,7 @@ class Person:
         self.port.write(keys.encode() if isinstance(keys, str) else keys)
 
     def see(self, pattern: str, since: int = 0) -> re.Match[str]:
-        """Waits for a pattern in the output, from which carriage returns are removed."""
+        """Waits for a pattern in the output (without carriage returns)."""
         deadline = time.monotonic() + PATIENCE_S
         while not (found := re.search(pattern, self.text(since), re.DOTALL)):
             assert time.monotonic() < deadline, f"no {pattern!r} in {self.text(since)[-3000:]!r}"
@@ -45,7 +45,7 @@ class Person:
         """Waits for `count` statistics boxes."""
         deadline = time.monotonic() + PATIENCE_S
         while (seen := self.text(since).count("╚")) < count:
-            assert time.monotonic() < deadline, f"{seen} of {count} boxes came"
+            assert time.monotonic() < deadline, f"only {seen} of {count} boxes were printed"
             self._read()
 
     def _read(self) -> None:
@@ -168,8 +168,8 @@ def test_reply_of_several_records_is_one_text(person: Person) -> None:
 
 
 def test_box_printed_while_typing_leaves_both_whole(person: Person) -> None:
-    """The editor must erase the unfinished line and print it again below the box. A program that reads the same output
-    must see complete lines."""
+    """The editor must erase the unfinished line and print it again below the box. In the same output, a program must
+    find complete lines."""
     person.ask("log.quiet off=1")
     start = len(person.received)
     person.type("mem.monitor start=200\n")
@@ -195,7 +195,7 @@ def test_silence_ends_with_a_request(person: Person) -> None:
     assert person.ask("log.quiet") == "boxes: silent\nrecords: silent"
     start = len(person.received)
     assert person.ask("mem.log context=unheard").startswith("held_us: ")
-    assert person.ask("mode.set to=voice").count("mode: voice") == 1, "a reply is never silenced"
+    assert person.ask("mode.set to=voice").count("mode: voice") == 1, "a reply must never be silenced"
     person.type(REQUEST)
     silence = person.text(start)[: person.see(r"@7 \{[^\n]*\n", start).start()]
     assert "unheard" not in silence.replace("mem.log context=unheard", "")
@@ -204,7 +204,9 @@ def test_silence_ends_with_a_request(person: Person) -> None:
     person.type(encode_request(8, "mem.log", {"context": "heard"}))
     person.see(r"\"context\":\"heard\".*Memory Statistics - heard.*╚═+\n", start)
     numbers = [record.n for record in person.records()]
-    assert numbers == list(range(numbers[0], numbers[0] + len(numbers))), "silenced records have no numbers"
+    assert numbers == list(range(numbers[0], numbers[0] + len(numbers))), (
+        "silenced records must not use up sequence numbers"
+    )
 
 
 def test_program_cannot_silence_the_log(console: Console) -> None:
@@ -219,7 +221,7 @@ def test_silencing_boxes_leaves_records(person: Person) -> None:
     start = len(person.received)
     person.type("mem.log context=x\n")
     person.see(r'"event":"mem.sample","context":"x".*"boxes_dropped"[^\n]*\n', start)
-    person.ask("mode.set to=voice")  # takes longer than printing a box
+    person.ask("mode.set to=voice")  # this takes longer than printing a box
     assert "Memory Statistics" not in person.text(start)
     silent = len(person.received)
     person.type("log.quiet off=1\n")

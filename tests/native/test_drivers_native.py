@@ -1,5 +1,5 @@
-"""Runs the firmware's drivers on models of their hardware: checks the memory they take and free, and the data they
-transfer.
+"""Runs the firmware's drivers on models of their hardware: checks the memory that they allocate and free, and the data
+that they transfer.
 
 Each test runs one case of the drivers' test program (`firmware/native/test/drivers_*.c`); the flash image names the
 case. The cases check their own results. This file compares their figures with recordings.
@@ -22,17 +22,18 @@ from tests.support.native_board import build_drivers_test
 from tests.support.native_build import build_native
 
 I2S_FIRST_BYTES = 25_968
-"""Bytes of full-duplex I2S with block headers. Source: idf_probe.md, recorded from ESP-IDF; boards: median 25,980."""
+"""Bytes that full-duplex I2S allocates, headers included. Source: idf_probe.md, recorded from ESP-IDF; the median on
+boards is 25,980."""
 FIRST_INTERRUPT_BYTES = 16 + 4
-"""Bytes that an interrupt source keeps after its first use. Source: facts, an additional 16-byte block at the first
-use."""
+"""Bytes that an interrupt source allocates permanently at its first use. Source: facts, a 16-byte block plus header."""
 ISR_SERVICE_BYTES = 320 + 4 + 12 + 4
 """Bytes of the GPIO interrupt service, installed at the camera's first start and never removed."""
 CAMERA_INTERNAL, CAMERA_PSRAM = 37_780, 62_816
-"""Bytes that an initialised camera takes, median over boards. Source: facts, real_boards.md."""
+"""Bytes that an initialised camera allocates, median over boards. Source: facts, real_boards.md."""
 TTS_TASK = 8_552
 HOLE_BYTES = 12
-"""Maximum excess of a block over its requested size, if its hole is too small to split."""
+"""Maximum number of bytes by which a block may exceed its requested size, if the remainder of its hole is too small for
+another block."""
 
 
 @pytest.fixture(scope="session")
@@ -156,16 +157,16 @@ def test_audio_takes_the_memory_measured_on_idf(drivers: Board) -> None:
 
 
 def test_audio_moves_samples_at_the_lines_rate(drivers: Board) -> None:
-    """Moves two seconds of sound each way. Writing takes up to 255 ms less, because the rest is then still in the DMA
-    buffers."""
+    """Transfers two seconds of sound in each direction. Writing takes up to 255 ms less than 2 s, because the last
+    samples are then still in the DMA buffers."""
     result = run(drivers, "audio_pace")
     assert 2000 - 256 <= value(result, "PACE write") <= 2000
     assert 1900 <= value(result, "PACE read") <= 2064
 
 
 def test_audio_driver_survives_the_failure_of_each_allocation(drivers: Board) -> None:
-    """Makes each of the 37 recorded allocations fail, except two by calloc(). ESP-IDF v5.4 ignores it if the
-    interrupt's allocations fail; then the driver must detect that no samples move."""
+    """Makes each of the 37 recorded allocations fail, except two by calloc(). ESP-IDF v5.4 ignores failed allocations
+    for the interrupt; the project's driver must then detect that no samples are transferred."""
     result = run(drivers, "audio_failures")
     assert value(result, "AUDIO allocations") == 35
     assert len(re.findall(r"^FAILED \d+ 0x107$", result.text, re.MULTILINE)) == 4
@@ -208,5 +209,5 @@ def test_without_psram_each_driver_refuses_and_keeps_nothing(
 def test_wait_for_the_uart_lets_lower_priority_tasks_run(drivers: Board) -> None:
     result = run(drivers, "output_full")
     waited_ms = value(result, "OUTPUT waited_ms")
-    assert waited_ms > 500, "the ring was never full: write more in this test"
+    assert waited_ms > 500, "the ring was never full: this test must write more samples"
     assert value(result, "OUTPUT turns") >= 0.8 * waited_ms, "a turn a millisecond"

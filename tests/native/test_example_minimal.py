@@ -19,15 +19,15 @@ from tests.support.native_build import build_native
 
 EXAMPLE = FIRMWARE_DIR / "examples" / "minimal"
 BLOCK_BYTES = 4096 + 4
-"""A block of the example's cache, with the heap's header."""
+"""Size of a block of the example's cache, plus the heap's header."""
 ABSORBED_BYTES = 3 * 12
-"""What the blocks may take in addition: in each of the three heaps, the last block absorbs a rest that is too small for
-a block."""
+"""Additional bytes that the blocks may use: in each of the three heaps, the last block may include a remainder that is
+too small for another block."""
 MONITOR_TASK_BYTES = 2408
 WARNING_BYTES = 50 * 1024
 """MEMORY_THRESHOLDS_DEFAULT"""
 LAST_SAMPLE = '"snapshot":40,'
-"""Start of the last record that is read: the third cycle has begun, and has raised no warning yet."""
+"""Part of the last record that is read. At this point the third cycle has begun, but has not yet raised a warning."""
 
 
 def components() -> list[str]:
@@ -37,7 +37,7 @@ def components() -> list[str]:
 
 @dataclass(frozen=True)
 class Output:
-    """What the example printed."""
+    """The example's output."""
 
     text: str
     boxes: list[Sample]
@@ -60,7 +60,7 @@ def output(tmp_path_factory: pytest.TempPathFactory) -> Output:
     run = Board(tmp_path_factory.mktemp("board"), program, "no-psram").start("", psram_bytes=0)
     run.read_until(LAST_SAMPLE.encode())
     run.line.close()
-    text = run.wait().text.partition(LAST_SAMPLE)[0]  # a third time may have begun
+    text = run.wait().text.partition(LAST_SAMPLE)[0]  # a third cycle may have begun
     events = read_events(text.encode())
     boxes = [event for event in events if isinstance(event, Sample) and event.source == "box"]
     return Output(text, boxes, [event for event in events if isinstance(event, MemoryWarning)])
@@ -116,7 +116,7 @@ def test_without_psram_thresholds_of_0_raise_no_warning(output: Output) -> None:
 
 
 def without_times(text: str) -> list[str]:
-    """The lines without what differs from run to run: log times, some members of records, checksums."""
+    """The lines without the parts that differ from run to run: log times, some members of records, checksums."""
     text = re.sub(r"^([EWI]) \(\d+\)", r"\1", text.replace("\r", ""), flags=re.MULTILINE)
     return re.sub(r',"(timestamp_ms|t|n)":\d+|,"b":"\w+"|\*[0-9A-F]{4}$', "", text, flags=re.MULTILINE).split(
         "\n"

@@ -1,4 +1,4 @@
-"""Compares the heap model with recorded results of ESP-IDF, with recorded boots, and with a slow but obvious model."""
+"""Compares the heap model with recorded results of ESP-IDF, with recorded boots, and with a simple, slow model."""
 
 from __future__ import annotations
 
@@ -60,11 +60,11 @@ def board() -> BoardProfile:
 
 @pytest.fixture
 def heaps(board: BoardProfile) -> HeapSystem:
-    """The default board's heaps before the application's first allocation."""
+    """The heaps of the default board profile before the application's first allocation."""
     return board.boot_heap()
 
 
-# --- recordings
+# --- Recordings
 
 
 @pytest.mark.parametrize(("name", "operations"), [("multi_heap.jsonl", 20462), ("heap_caps.jsonl", 2440)])
@@ -109,10 +109,10 @@ def test_replay_continues_after_differences_and_limits_its_output(tmp_path: Path
     for i in range(20):
         operations.append(
             {"op": "malloc", "id": 1, "size": 100, "offset": -1}
-        )  # recorded as a failure, but the model finds memory
+        )  # recorded as a failure, but in the model the allocation succeeds
         operations.append(
             {"op": "malloc", "id": 2, "size": 9000, "offset": 384}
-        )  # recorded as a success, but the model finds none
+        )  # recorded as a success, but in the model the allocation fails
         operations.append({"op": "realloc", "id": 2, "size": 100 + i, "offset": -1})
         operations.append({"op": "free", "id": 2})
     path = tmp_path / "wrong.jsonl"
@@ -184,7 +184,7 @@ def test_missing_library_names_the_build_command(monkeypatch: pytest.MonkeyPatch
         HeapSystem()
 
 
-# --- facts
+# --- Facts
 
 
 @pytest.mark.parametrize(
@@ -219,8 +219,8 @@ def test_fresh_heap_has_the_recorded_figures(
 
 
 def test_boot_figures_match_the_recording(heaps: HeapSystem) -> None:
-    """The figures come from build a67f01a at "System Boot", plus 96 bytes, because the application's first mutex was
-    already allocated there."""
+    """The figures come from build a67f01a at "System Boot", plus 96 bytes for the application's first mutex, which
+    was already allocated then."""
     dma = 204_763 + 96
     expected = {  # memory: free, largest
         "internal": (dma, 110_592),
@@ -276,11 +276,11 @@ def test_the_pool_counts_as_default_memory_in_newer_idf_only(
     assert heaps.stats("DMA").free == 204_859
 
 
-# --- search order and rules
+# --- Search order and rules
 
 
 def memory_of(heaps: HeapSystem, address: int) -> str:
-    """Memory type of the innermost heap that contains an address."""
+    """Memory type of the innermost heap that contains the address."""
     inside = [heap for heap in heaps.heaps() if heap.start <= address < heap.end]
     return min(inside, key=lambda heap: heap.length).type if inside else "none"
 
@@ -322,7 +322,8 @@ def test_malloc_takes_small_blocks_from_internal_memory_and_large_ones_from_psra
 
 
 def test_task_stacks_use_up_the_pool_before_diram(heaps: HeapSystem) -> None:
-    """This shows why the reserved DMA pool is nearly empty on real boards at run time, and so protects nothing."""
+    """This explains why at run time the reserved DMA pool is nearly used up on real boards, and thus reserves
+    nothing."""
     while memory_of(heaps, heaps.malloc(8_192, "INTERNAL,8BIT")) == "DRAM":
         pass
     pool = heaps.heaps()[0]
@@ -348,7 +349,7 @@ def test_an_unknown_capability_is_named() -> None:
     assert caps_names(caps_bits("INTERNAL,8BIT,INVALID")) == "8BIT,INTERNAL,INVALID"
 
 
-# --- out of memory, minima, damage
+# --- Out of memory, minima, damage
 
 
 def test_failed_allocation_changes_nothing_and_freeing_restores_all(heaps: HeapSystem) -> None:
@@ -370,7 +371,7 @@ def test_failed_allocation_changes_nothing_and_freeing_restores_all(heaps: HeapS
 
 
 def test_minimum_is_the_sum_of_the_heaps_own_minima(heaps: HeapSystem) -> None:
-    """ESP-IDF adds up the minima of the heaps even if they are from different times, when total free memory was never
+    """ESP-IDF adds up the minima of the heaps even if these occurred at different times, so total free memory was never
     that low."""
     free = heaps.stats("DMA").free
     first = heaps.malloc(30_000, "DMA")  # in the pool
@@ -419,8 +420,8 @@ def test_invalid_free_is_an_error_without_effect(heaps: HeapSystem) -> None:
 
 
 def test_an_overrun_of_one_byte_into_a_header_is_found(heaps: HeapSystem) -> None:
-    """Found because the chip is little endian: the first byte after a block has the neighbour's flags and low size
-    bits."""
+    """The overrun is found because the chip is little endian: the first byte after a block contains the flags and the
+    low size bits of the next block."""
     block, neighbour = heaps.malloc(64, "SPIRAM"), heaps.malloc(64, "SPIRAM")
     heaps.write(block, b"\xff" * 65)
     found = heaps.check("SPIRAM")
@@ -502,12 +503,12 @@ def test_impossible_boot_lines_are_refused(heaps: HeapSystem) -> None:
         heaps.boot_line("pool=32768,0")
 
 
-# --- a slow, obvious model of the same rules
+# --- A simple, slow model of the same rules
 
 
 @dataclass
 class Piece:
-    """A block of the slow model. `freed`: sequence number of its release, None while in use."""
+    """A block of the slow model. `freed`: sequence number of its release; None while the block is in use."""
 
     address: int
     size: int
@@ -515,7 +516,7 @@ class Piece:
 
 
 class SlowHeap:
-    """TLSF's rules by brute force over a list of blocks in address order."""
+    """TLSF's rules, applied by brute force to a list of blocks in address order."""
 
     def __init__(self, first: Block, length: int) -> None:
         bytes_ = length - 20
@@ -526,7 +527,7 @@ class SlowHeap:
 
     @classmethod
     def of(cls, heap: Heap, blocks: list[Block]) -> SlowHeap:
-        """A copy, for the slow model, of a heap that has at most one free block."""
+        """Slow model of a heap that has at most one free block."""
         inside = [
             block
             for block in blocks
@@ -648,7 +649,8 @@ STEPS = st.lists(
 
 
 def assert_sound(heap: SingleHeap, length: int) -> None:
-    """Asserts that blocks fill the heap without gaps or adjacent free blocks, and that its figures match them."""
+    """Asserts that the blocks fill the heap without gaps and without adjacent free blocks, and that the heap's figures
+    match the blocks."""
     blocks, stats = heap.system.blocks(), heap.stats()
     for below, above in itertools.pairwise(blocks):
         assert below.address + below.size + 4 == above.address
@@ -719,7 +721,7 @@ def test_system_of_heaps_stays_sound_and_is_restored_by_free(steps: list[tuple[i
             if address:
                 held[slot] = (address, caps)
             assert address or size > largest - 4 or caps == "SPIRAM,DMA", (
-                "what was reported as free was refused"
+                "a block reported as free was refused"
             )
         elif again:
             moved = heaps.realloc(held[slot][0], size, held[slot][1])
@@ -741,7 +743,7 @@ def test_system_of_heaps_stays_sound_and_is_restored_by_free(steps: list[tuple[i
 # --- The same for several heaps: ESP-IDF's heap_caps_*_base with the table of capabilities
 
 PRIORITIES = {
-    # Capabilities of each memory at each of the three priorities.
+    # Capabilities of each memory type at each of the three priorities.
     "DRAM": ("8BIT,DEFAULT", "INTERNAL,DMA,32BIT", ""),
     "DIRAM": ("", "DMA,8BIT,INTERNAL,DEFAULT", "32BIT,EXEC"),
     "IRAM": ("INTERNAL,EXEC,32BIT", "", ""),
@@ -760,7 +762,7 @@ class SlowSystem:
         ]
 
     def owner(self, address: int) -> int:
-        """Heap that owns the block at an address; the pool is inside another heap but has its own blocks."""
+        """Heap that contains the block at an address; the pool is inside another heap but has its own blocks."""
         return next(
             index
             for index, (_, slow) in enumerate(self.heaps)
@@ -853,7 +855,7 @@ def test_realloc_and_aligned_alloc_over_all_heaps_match_brute_force(
     assert heaps.check() is None
 
 
-# --- profiles and ledgers
+# --- Profiles and ledgers
 
 GOOD = """
 name = "bench"
@@ -947,7 +949,9 @@ def test_a_ledger_explains_the_figures(board: BoardProfile, tmp_path: Path) -> N
         """
     )
     explanation = explain(board, load_ledger(path))
-    assert explanation.figures["dma"].free == 204_859 - 2_408  # a task with stack N takes N + 360
+    assert (
+        explanation.figures["dma"].free == 204_859 - 2_408
+    )  # a task with a stack of N bytes allocates N + 360
     assert explanation.figures["psram"].free == 4_192_016 - 32
     assert explanation.figures["psram"].minimum < 4_192_016 - 20_000
     assert [(block.what, block.requested, block.cost) for block in explanation.placed] == [
@@ -972,7 +976,7 @@ def test_impossible_ledger_is_refused(board: BoardProfile, entry: Allocation, wo
         explain(board, [entry])
 
 
-# --- the C side
+# --- C code
 
 
 def test_esp_heap_caps_on_the_chips_addresses_under_sanitizers(tmp_path: Path) -> None:

@@ -1,5 +1,5 @@
-"""Compares panics of the native runtime line by line with recorded panics of the real ESP-IDF, and checks its core
-dump."""
+"""Compares panics of the native runtime line by line with recorded panics of the real ESP-IDF, and checks the runtime's
+core dump."""
 
 from __future__ import annotations
 
@@ -86,7 +86,8 @@ def shape(lines: list[str]) -> list[str]:
 
 
 def crash(board: Board, case: str) -> list[str]:
-    """The output lines since the crash. Exactly one line must mark it as one of a host process; it is left out."""
+    """The output lines since the crash. Exactly one line must mark the crash as a crash of a host process; this line is
+    left out."""
     result = board.run(case)
     assert result.status == STATUS_SW_CPU_RESET
     lines = result.app.splitlines()
@@ -227,8 +228,8 @@ def test_without_psram_the_default_configuration_aborts_as_recorded(tmp_path: Pa
     assert recorded[-1] == "Rebooting..."
 
     def early(lines: list[str]) -> list[str]:
-        """Removes what may differ this early: the chip has no ELF hash yet, and the emulator's backtrace ends in a
-        corrupted frame."""
+        """Removes the parts that may differ this early in the boot: the chip has no ELF hash yet, and the emulator's
+        backtrace ends in a corrupted frame."""
         text = "\n".join(shape([line.replace(" |<-CORRUPTED", "") for line in lines]))
         return re.sub(r"(called at PC) \w+|(SHA256:).*", r"\1\2", text).splitlines()
 

@@ -36,7 +36,7 @@ from tests.support.native_board import (
 from tests.support.native_build import NATIVE, build_native
 from tests.support.nvs_reader import nvs_items
 
-# --- building and running ---
+# --- Building and running ---
 
 
 @pytest.fixture(scope="session")
@@ -91,7 +91,7 @@ def test_semantics_are_those_of_freertos_and_idf(board: Board, case: str) -> Non
     assert result.status == 0
 
 
-# --- scheduling and time ---
+# --- Scheduling and time ---
 
 
 def test_higher_priority_task_runs_at_once_and_equal_priorities_take_turns(board: Board) -> None:
@@ -152,7 +152,7 @@ def test_same_seed_and_input_give_the_same_bytes(board: Board, tmp_path: Path, p
     assert len(randoms) == 2
 
 
-# --- memory ---
+# --- Memory ---
 
 
 def test_heap_before_app_main_matches_the_recording(board: Board) -> None:
@@ -168,10 +168,12 @@ def test_heap_before_app_main_matches_the_recording(board: Board) -> None:
 NOT_IN_THE_RUNTIME = re.compile(
     r"i2s|esp_event_loop|esp_console|^again: |StreamBuffer|xRingbufferCreate\(|esp_timer|xTimer|uart delete"
 )
-"""Steps of the recording with an API that the native runtime does not have, because the firmware does not use it."""
+"""Steps of the recording that use an API that the native runtime does not provide, because the firmware does not use
+it."""
 
 REUSED_HOLE_BYTES = 12
-"""Maximum excess of a block over its requested size, if its hole is too small to split."""
+"""Maximum number of bytes by which a block may exceed its requested size, if the remainder of its hole is too small for
+another block."""
 
 
 def test_objects_take_the_recorded_blocks(board: Board) -> None:
@@ -203,7 +205,7 @@ def test_creating_and_deleting_objects_costs_no_memory(board: Board) -> None:
 
 def test_memory_of_the_main_task_is_freed(board: Board) -> None:
     run = board.start("main_returns")
-    assert run.read_until(b"tasks 5\r\n")  # the five tasks at start, minus main, plus the task that counts
+    assert run.read_until(b"tasks 5\r\n")  # the five tasks at boot, minus main, plus the counting task
     run.line.close()
     assert run.wait().value("main gave back") == 4096 + 352 + 2 * 4
 
@@ -233,7 +235,7 @@ def box_lines(result: Result) -> list[str]:
     whole = re.compile(f"{own}|{foreign}")
     inside = lines[box[0] : box[-1] + 1]
     for line in inside:
-        assert whole.fullmatch(line), f"torn line: {line!r}"
+        assert whole.fullmatch(line), f"interrupted line: {line!r}"
     return inside
 
 
@@ -258,7 +260,7 @@ def test_a_paced_line_carries_the_same_bytes(board: Board) -> None:
 def test_output_before_a_hang_arrives_before_the_watchdog_fires(board: Board, paced: int) -> None:
     with running(board.start("last_words", uart_paced=paced, time_scale=1)) as run:
         assert run.read_until(b"the last words\r\n")
-        assert b"panic" not in bytes(run.received), "the words arrived only with the watchdog's panic"
+        assert b"panic" not in bytes(run.received), "the words were not printed before the watchdog's panic"
 
 
 def test_a_paced_line_is_as_slow_as_its_baud_rate(board: Board) -> None:
@@ -315,7 +317,7 @@ def test_the_start_log_has_the_recorded_lines(board: Board) -> None:
     assert recorded[len(ours) - 1] == "main_task"
 
 
-# --- state that outlives the process ---
+# --- State that outlives the process ---
 
 
 def test_rtc_memory_survives_all_but_power(board: Board) -> None:
@@ -357,7 +359,7 @@ def test_a_full_nvs_partition_stays_readable(board: Board) -> None:
     assert items[items[0, "churn"][1][0], "kept"][1][:4] == struct.pack("<I", 4711)
 
 
-# --- resets ---
+# --- Resets ---
 
 
 def test_restart_is_a_software_reset(board: Board) -> None:
@@ -372,7 +374,7 @@ def test_reset_reasons_follow_the_roms_cause(board: Board, rom_cause: int, reaso
     assert f"reason {reason}\n" in board.run("rtc", rom_cause=rom_cause).text
 
 
-# --- bad input, and sanitizers ---
+# --- Invalid input, and sanitizers ---
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Checks that the firmware's host build gives the same files in every folder and at any time."""
+"""Checks that the firmware's host build creates identical files in every folder and at any time."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ MODE = {"event": "mode", "from": "camera", "to": "voice", "ok": True, "duration_
 
 
 class Line:
-    """A serial line on which records and text arrive."""
+    """Fake serial line; the test adds the records and text that arrive."""
 
     def __init__(self) -> None:
         self.channel = Channel()

@@ -21,7 +21,7 @@ def test_second(measure):
 
 
 def release(suite: Suite, free: int, *options: str) -> pytest.RunResult:
-    """Runs a small suite that measures this number of free bytes."""
+    """Function that runs a small suite that measures this number of free bytes."""
     return suite.run(VALUE.format(free=free), *options, "hil_tests")
 
 
@@ -49,7 +49,7 @@ def test_regression_fails_the_run_on_request(suite: Suite, capsys: pytest.Captur
     release(suite, 9_000, "--qualification-dir", "release")
     assert release(suite, 6_952, "--baseline=release", "--fail-on-regression").ret == 1
     assert suite.qualification["overall"] == "NOT QUALIFIED"
-    assert main(["report", str(suite.folder)]) == 0  # made again from results.jsonl alone
+    assert main(["report", str(suite.folder)]) == 0  # the report made again from results.jsonl alone
     assert "NOT QUALIFIED (virtual): 1 regression since run " in capsys.readouterr().out
     assert release(suite, 9_000, "--baseline=release", "--fail-on-regression").ret == 0
 

@@ -1,5 +1,5 @@
-"""Starts parallel runs on a bench of two virtual boards: each must get its own board, and must leave nothing behind,
-whichever way it ends."""
+"""Starts parallel runs on a bench of two virtual boards: each run must get its own board and, no matter how it ends,
+must leave no process and no lease behind."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Bench(Project):
         return any(holder_of(self.leases, port_name(url)) for url in self.urls)
 
     def is_free(self) -> bool:
-        """Whether no lease is held. Then also opens both ports, which fails unless they accept a client."""
+        """Whether no lease is held. If none is held, also opens both ports, which fails unless they accept a client."""
         for url in self.urls:
             if holder_of(self.leases, port_name(url)):
                 return False
@@ -138,11 +138,11 @@ def test_a_killed_runs_workers_keep_their_boards_until_they_are_gone(bench: Benc
     first.boards()
     workers = [int((bench.folder / f"has-0-{number}").read_text().split()[1]) for number in range(2)]
     for worker in workers:
-        os.kill(worker, signal.SIGSTOP)  # a stopped worker cannot notice that the controller has ended
+        os.kill(worker, signal.SIGSTOP)  # a stopped worker cannot detect that the controller has ended
     first.process.kill()
     first.process.wait()
     second = bench.run("--lease-timeout", "0")
-    assert second.end() == USAGE, "the workers still hold the boards"
+    assert second.end() == USAGE, "the workers must still hold the boards"
     first.kill()
     third = bench.run("--lease-timeout", "0")
     third.boards()
@@ -150,7 +150,7 @@ def test_a_killed_runs_workers_keep_their_boards_until_they_are_gone(bench: Benc
 
 
 def interrupted(bench: Bench, run: Run) -> None:
-    """Interrupts the run, and asserts that it left nothing behind and its boards are free."""
+    """Interrupts the run, and asserts that it left no process behind and that its boards are free."""
     run.interrupt()
     run.end()
     assert run.process.returncode == INTERRUPTED, run.output
@@ -192,7 +192,7 @@ def test_ctrl_c_while_flashing(bench: Bench) -> None:
 
 @pytest.fixture(scope="module")
 def usual_s(boards: Boards, build: Build, tmp_path_factory: pytest.TempPathFactory) -> float:
-    """How long a run currently takes on this machine from its lease to its first test, in seconds."""
+    """Seconds that a run currently takes on this machine from its lease to its first test."""
     bench = Bench(boards, build, tmp_path_factory.mktemp("usual"))
     run = bench.run()
     run.wait_until(bench.is_leased, "lease")

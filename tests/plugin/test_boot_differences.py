@@ -17,7 +17,7 @@ BOOTED = Reading(internal=168_999, dma=168_999, psram=3_992_368, blocks=163, tas
         {"blocks": 164, "internal": 168_999 - 132, "dma": 168_999 - 132},  # one more block of NVS's index
         # NVS has started a new page, so its index is smaller.
         {"blocks": 160, "internal": 168_999 + 396, "dma": 168_999 + 396},
-        # A block also takes the rest of its hole, which is too small for a block.
+        # A block includes the remainder of its hole, which is too small for another block.
         {"internal": 168_999 - 4, "dma": 168_999 - 4},
         {"blocks": 164, "internal": 168_999 - 136, "dma": 168_999 - 136},
     ],
@@ -29,7 +29,10 @@ def test_index_of_nvs_and_placement_explain_a_difference_between_boots(change: d
 @pytest.mark.parametrize(
     "change",
     [
-        {"internal": 168_999 - 132, "dma": 168_999 - 132},  # the size of an index block, but no further block
+        {
+            "internal": 168_999 - 132,
+            "dma": 168_999 - 132,
+        },  # the size of an index block, but no additional block
         {"blocks": 164, "internal": 168_999 - 1_028, "dma": 168_999 - 1_028},
         {"blocks": 164, "psram": 3_992_368 - 132},
         {"blocks": 170, "internal": 168_999 - 7 * 132, "dma": 168_999 - 7 * 132},

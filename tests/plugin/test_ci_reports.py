@@ -1,4 +1,4 @@
-"""Tests what a pipeline gets: exit status 8, JUnit's properties and locations, the summary of a GitHub step."""
+"""Tests the outputs for a pipeline: exit status 8, JUnit's properties and locations, the summary of a GitHub step."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Tests the check after each test that undoes what the test's commands changed and reports anything left
-(fixtures/conservation.py)."""
+"""Tests the check after each test, which undoes the changes of the test's commands and reports resources that are still
+allocated (fixtures/conservation.py)."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_restart_begins_again() -> None:
     assert conservation.differences() == {}
     assert board.calls == []
     board.set(mode="camera")
-    assert set(conservation.differences()) == {"mode"}, "the command before the restart counts no more"
+    assert set(conservation.differences()) == {"mode"}, "a command before the restart must no longer count"
 
 
 def test_without_an_answer_at_the_start_or_after_a_reset_nothing_is_compared() -> None:

@@ -1,4 +1,4 @@
-"""A fault of the host must make tests BLOCKED, with its remedy, and the results must stay complete."""
+"""If the host has a fault, tests must be BLOCKED with a remedy for the fault, and the results must remain complete."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ KILLED = HostError("another program ended the firmware process", "look for it")
     [
         ("assert 1 == 2", "BLOCKED"),
         ("raise FirmwareError('no READY')", "BLOCKED"),
-        # A value outside its limit is a failure, whatever happens later.
+        # A value outside its limit is a failure, even if the host has a fault later.
         ("measure('x', 2, exact=1)", "FAIL"),
         ("measure('x', 1, exact=1)", "PASS"),
     ],

@@ -1,4 +1,4 @@
-"""Tests pytest-embedded's `--metric-path`: the run's figures must come after the lines that tests log."""
+"""Tests pytest-embedded's `--metric-path`: in its file, the run's figures must come after the lines that tests log."""
 
 from __future__ import annotations
 

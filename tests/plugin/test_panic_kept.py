@@ -1,5 +1,5 @@
-"""Tests what is kept of a panic in a failed test: it is decoded if addr2line is installed, and the core dump is read
-back, checked and attached."""
+"""Tests the data kept about a panic in a failed test: the panic is decoded if addr2line is installed, and the core dump
+is read from flash, checked and attached."""
 
 from __future__ import annotations
 
@@ -220,7 +220,7 @@ def test_panic_is_attached_to_the_failing_test(suite: Suite) -> None:
         *("--alluredir=allure", "hil_tests"),
     )
     result.stdout.fnmatch_lines(["*- panic -*", "Guru Meditation Error: Core  1 panic'ed (LoadProhibited)*"])
-    # A passed test, which must have caused its panic on purpose, gets no attachment.
+    # A passed test gets no attachment, because it caused its panic on purpose.
     (line,) = [line for line in suite.lines if line.get("about") == "panic"]
     assert line["test"].endswith("::test_crash")
     attached = [path.read_text() for path in Path("allure").glob("*-attachment.txt")]

@@ -11,7 +11,8 @@ from hotpin_hil.protocol.panic import Panic, find_panics
 from tests.conftest import shared_data
 
 RECORDED = [kind for kind in CAUSES if kind not in ("stack", "iram")]
-"""All kinds but `stack`, which was recorded before the command overflowed reliably, and `iram`, which QEMU allows."""
+"""All kinds except `stack`, which was recorded before the command overflowed the stack reliably, and `iram`, whose
+access QEMU allows."""
 
 OVERFLOW = (
     "sys.panic kind=stack\r\nok\r\n"
@@ -42,7 +43,8 @@ def test_recorded_panics_are_those_of_their_command_and_no_others(kind: str) -> 
 
 
 def test_a_later_panic_with_the_right_words_is_not_taken_for_the_first() -> None:
-    """The recording shows this: the console's overflow went undetected, and killed the monitor task 14 s later."""
+    """In the recording, the console's stack overflow went undetected and caused a panic in the monitor task 14 s
+    later."""
     panics = panics_after_the_command(shared_data("qemu_runs/panics/stack.log").read_bytes())
     assert [panic.cause for panic in panics] == ["LoadStorePIFAddrError", "Unhandled debug exception"]
     assert panics[1].task == "mem_monitor"

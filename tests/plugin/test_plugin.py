@@ -1,4 +1,4 @@
-"""Verdicts, results and exit status of complete pytest sessions, with a fake board behind `dut`."""
+"""Tests the verdicts, results and exit status of complete pytest sessions, with a fake board behind `dut`."""
 
 from __future__ import annotations
 
@@ -292,8 +292,8 @@ def test_board_that_does_not_start_blocks_everything(suite: Suite, monkeypatch: 
 
 
 def test_build_of_another_checkout_is_not_flashed(suite: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Otherwise every test would report that the firmware never started, because the virtual board does not run such a
-    build."""
+    """The virtual board does not run such a build. If it were flashed, every test would report that the firmware never
+    started."""
     monkeypatch.setattr(package, "is_registered", [].__contains__)
     result = suite.run(ALL_PASS)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
@@ -447,7 +447,8 @@ def test_unplugged(unplugged): pass
 
 
 def test_broken_fixture_is_shown_with_file_and_line(suite: Suite) -> None:
-    """The author of a broken fixture needs a traceback; for an error of the bench, the message is enough."""
+    """The report of a broken fixture must contain a traceback for its author; for an error of the bench, the message is
+    enough."""
     result = suite.run(BROKEN_FIXTURES)
     result.stdout.fnmatch_lines(
         ["*test_broken, setup*", ">*raise RuntimeError(*", "*test_it.py:*: RuntimeError"]

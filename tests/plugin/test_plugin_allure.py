@@ -76,7 +76,7 @@ def test_fixtures_of_tools_are_left_out(ran: Suite) -> None:
 
 
 def test_site_names_board_firmware_and_verdict(ran: Suite) -> None:
-    """The files must survive allure's clean-up of an older run's files in the folder."""
+    """These files must not be deleted when allure removes the files of an older run from the folder."""
     environment = dict(
         line.split("=", 1) for line in Path("allure/environment.properties").read_text().splitlines()
     )

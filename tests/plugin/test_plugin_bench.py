@@ -1,4 +1,4 @@
-"""Tests what a bench file does in a session: choice of the board, features, and power cycles of a dead board."""
+"""Tests the effects of a bench file in a session: choice of the board, features, and power cycles of a dead board."""
 
 from __future__ import annotations
 
@@ -202,7 +202,7 @@ def test_board_that_stays_dead_is_power_cycled_once(suite: Suite, monkeypatch: p
 def test_power_is_not_cycled_again_before_the_firmware_has_answered(
     suite: Suite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The chip answers after each power cycle, but the firmware never reports its identity."""
+    """After each power cycle the chip answers, but the firmware never reports its identity."""
     monkeypatch.setattr(probe, "read_mac", lambda port: MAC)
     suite.write("bench.toml", SWITCHED)
     suite.run(
@@ -237,7 +237,7 @@ def test_silent_board_is_blocked(suite: Suite, monkeypatch: pytest.MonkeyPatch) 
     assert "plug it in" in only_verdict(suite)["remedy"]
 
 
-# --- known noise ---
+# --- Known noise ---
 
 
 def test_known_noise_is_listed(suite: Suite) -> None:

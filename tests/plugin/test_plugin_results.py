@@ -1,4 +1,4 @@
-"""Tests what the results contain besides verdicts, even after a run or a worker was killed."""
+"""Tests the contents of the results besides verdicts, also if a run or a worker was killed."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_killed_run_leaves_a_correct_report(
     victim: str,
     workers: tuple[str, ...],
 ) -> None:
-    never_begun = "" if workers else NEVER_BEGUN  # otherwise the other worker would start it
+    never_begun = "" if workers else NEVER_BEGUN  # otherwise the other worker would start this test
     suite.write("conftest.py", CONFTEST + REGISTERED)
     suite.write("hil_tests/test_it.py", IMPORTS + KILLED.replace("VICTIM", victim) + never_begun)
     result = pytester.runpytest_subprocess(*WITHOUT, "--board", "virtual", *workers, "hil_tests", timeout=60)
@@ -256,7 +256,7 @@ def test_heap_is_drawn_when_a_test_fails_for_lack_of_memory(
 
 @pytest.mark.parametrize("fails", [True, False])
 def test_complaints_of_a_failed_test_are_kept_with_their_boot(suite: Suite, fails: bool) -> None:
-    """This includes a line that comes before the first record of its boot."""
+    """Lines that come before the first record of their boot must also be assigned to that boot."""
     suite.run(
         f"{TALKING}\n"
         "@requirement('AAA-01')\n"
@@ -326,7 +326,7 @@ def test_noise_on_the_line_is_noted(suite: Suite) -> None:
     assert {name: noise[name] for name in ("damaged", "lost", "repeated", "garbled")} == {
         "damaged": 1,
         "lost": 1,
-        "repeated": 2,  # the reply arrives twice more, because the lost record could have belonged to it
+        "repeated": 2,  # the reply arrives two more times, because the lost record could have been part of it
         "garbled": 1,
     }
     suite.validate()

@@ -1,4 +1,5 @@
-"""Tests repeated tests (pytest-rerunfailures): each attempt must have its own values, and none may hide a failure."""
+"""Tests repeated tests (pytest-rerunfailures): each attempt must have its own values, and no attempt may hide a failure
+of an earlier attempt."""
 
 from __future__ import annotations
 

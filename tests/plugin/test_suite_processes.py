@@ -1,4 +1,4 @@
-"""Checks that a session of the suite leaves no process running, whichever way it ends."""
+"""Checks that a session of the suite leaves no process running, no matter how it ends."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def test_suite_starts_no_manager_process(pytester: pytest.Pytester, monkeypatch:
     """The manager process of pytest-embedded would outlive a killed session."""
     monkeypatch.setenv("PYTHONPATH", str(PROJECT_ROOT))
     pytester.makeini("[pytest]\n")
-    pytester.makeconftest("pytest_plugins = ['fixtures.console']")  # loaded as in the suite
+    pytester.makeconftest("pytest_plugins = ['fixtures.console']")  # loaded in the same way as in the suite
     pytester.makepyfile(
         """
         import multiprocessing

@@ -1,4 +1,4 @@
-"""Tests the parsers of the statistics box and of log lines on the guide's layout, recordings, and damaged output."""
+"""Tests the parsers of the statistics box and of log lines with the guide's layout, recordings, and damaged output."""
 
 from __future__ import annotations
 
@@ -173,7 +173,7 @@ def test_box_of_another_kind_is_ignored() -> None:
     assert find(other + BOX.splitlines(keepends=True)[-1]) == []
 
 
-# --- fields ---
+# --- Fields ---
 
 
 def test_fields_match_those_of_the_firmware() -> None:
@@ -188,7 +188,7 @@ def test_fields_match_those_of_the_firmware() -> None:
     assert dict(re.findall(r'^ +X\((\w+), +"([^"]+):", \w+\)', baseline, re.MULTILINE)) == DELTA_LABELS
 
 
-# --- lines ---
+# --- Lines ---
 
 
 def test_log_line_is_split_into_its_parts() -> None:

@@ -35,7 +35,7 @@ def test_event_has_its_line_and_boot(name: str) -> None:
 
 
 def test_sample_and_warning_have_the_time_of_their_reading() -> None:
-    """This is not the time of the record, which may be written later."""
+    """The time of the reading is not the time of the record, which may be written later."""
     sample = decode_event(decode.SAMPLE, SAMPLE | {"timestamp_ms": 1_900}, PLACE)
     warning = decode_event(decode.WARNING, WARNING, PLACE)
     assert sample is not None
@@ -74,7 +74,7 @@ def test_event_without_memory_figures_is_none() -> None:
 )
 def test_missing_field_is_an_error(name: str, field: str) -> None:
     if (name, field) == (decode.MODE, "step"):
-        return  # optional: only failures have it
+        return  # optional: only failures have this field
     data = {key: value for key, value in EVENTS[name].items() if key != field}
     with pytest.raises(KeyError, match=field):
         decode_event(name, data, PLACE)

@@ -114,7 +114,7 @@ def test_every_damaged_byte_of_an_entry_hides_the_group(tmp_path: Path) -> None:
     at = content.index(bytes.fromhex(group(row(1))))
     assert len(rows_in_flash(content)) == 1
     for place in range(at - 32, at + 64):
-        # Not checked: the span, which also follows from the size, and two reserved bytes.
+        # Two fields are not checked: the span, which also follows from the size, and two reserved bytes.
         if place - at + 32 in (2, 26, 27):
             continue
         content[place] ^= 1
@@ -165,7 +165,7 @@ def test_history_in_words_names_resets(tmp_path: Path) -> None:
 def test_history_as_a_page(tmp_path: Path) -> None:
     page = history_page(rows_of_two_boots(tmp_path), "a <file>")
     assert "a &lt;file&gt;" in page
-    assert page.count("▲") == 1 + 3, "the axis label, and one per memory"
+    assert page.count("▲") == 1 + 3, "expected the axis label and one label per memory type"
     assert "<script" not in page
 
 

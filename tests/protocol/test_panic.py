@@ -108,7 +108,8 @@ def test_headline_after_an_unfinished_log_line_is_found() -> None:
 
 
 def test_lines_added_by_idf_monitor_are_ignored() -> None:
-    """`idf.py monitor` inserts lines with decoded addresses. 'abort() was called' in such a line is not a panic."""
+    """`idf.py monitor` inserts lines with decoded addresses. 'abort() was called' in an inserted line is not a
+    panic."""
     note = "--- 0x400de8bf: abort() was called at C:/x.c:12\r\n"
     panic = only(
         LOAD_STORE.replace("\r\n\r\nBacktrace", f"\r\n{note}\r\nBacktrace").replace(DUMP, note + DUMP)

@@ -1,4 +1,4 @@
-"""Tests finding readings of free memory in the wording of different firmware."""
+"""Tests the recognition of free-memory figures in the log formats of different firmware projects."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from hotpin_hil.protocol.readings import Reading, find_readings
             [Reading("internal", 102_400), Reading("psram", 4_096_000)],
         ),
         ("Largest free block: 5", [Reading("heap", None, 5)]),
-        # the formats in the sources of Tasmota, WLED, MicroPython and ESPHome
+        # formats from the sources of Tasmota, WLED, MicroPython and ESPHome
         (
             'MQT: tele/x/STATE = {"Time":"2026-03-01T10:15:00","Heap":138,"SleepMode":"Dynamic","Sleep":50}',
             [Reading("heap", 138 * 1024)],

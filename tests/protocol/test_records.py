@@ -1,4 +1,4 @@
-"""Tests the scanner of records in a stream: it must find valid ones, and no look-alikes."""
+"""Tests the scanner of records in a stream: it must find valid records, and nothing that only resembles a record."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def test_hostile_bytes_cost_neither_memory_nor_time() -> None:
     assert len(scanner._buffer) <= 2 * SPAN_MAX
 
 
-# --- sequence ---
+# --- Sequence numbers ---
 
 
 def record(n: int, boot: str = "aa") -> Record:
@@ -156,4 +156,4 @@ def test_new_boot_restarts_counting() -> None:
     check.add(record(0, "bb"), 2)
     assert check.gaps() == []
     assert check.boots == [("aa", 0), ("bb", 2)]
-    assert not check.add(record(12, "aa"), 3), "a straggler of the old boot"
+    assert not check.add(record(12, "aa"), 3), "a late record of the previous boot"

@@ -45,7 +45,7 @@ def step(name: str, internal: int = 0, psram: int = 0, *, err: str = "ESP_OK", u
 
 
 def charts(text: str) -> list[Chart]:
-    """One chart of each kind, with `text` wherever a board's text appears."""
+    """One chart of each kind, with `text` in every place for a board's text."""
     readings = [100_000 - 16 * number for number in range(40)]
     return [
         timeline_chart(timeline(30, text), "a", text),
@@ -56,7 +56,7 @@ def charts(text: str) -> list[Chart]:
 
 
 def test_a_chart_has_the_same_bytes_each_time_and_ids_of_its_own() -> None:
-    """A report must be reproducible, so that its hash shows whether it was made from the same results."""
+    """A report must be reproducible: the same results must give the same bytes and thus the same hash."""
     drawn = charts("Periodic")
     assert drawn == charts("Periodic")
     ids = [id_ for chart in drawn for id_ in re.findall(r' id="([^"]*)"', chart.svg)]
@@ -109,7 +109,9 @@ def test_no_text_breaks_a_drawing(text: str) -> None:
 def test_drawings_take_the_pages_colours_and_share_no_id() -> None:
     page = "".join(chart.svg for chart in charts("context"))
     used = set(re.findall(r"(?:fill|stroke): (#[0-9a-f]{6})", page))
-    assert used <= {"#000000"}, used  # only black, the default, which clipped elements may have
+    assert used <= {"#000000"}, (
+        used
+    )  # only black, which is the default colour and may occur in clipped elements
     assert "<style" not in page
     ids = re.findall(r'id="([^"]+)"', page)
     assert len(ids) == len(set(ids))

@@ -1,5 +1,5 @@
 """Tests the requirement matrix as CSV: it must have every value once per requirement, and no cell that a spreadsheet
-would execute."""
+would evaluate as a formula."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ def made(results: Results) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
 
 
 def two_tests() -> Results:
-    """Test t::A measures for A and B and fails B; t::B measures nothing for B; C has no test."""
+    """Results in which test t::A measures values for A and B and fails B, test t::B measures no value for B, and C has
+    no test."""
     lines: list[Any] = [ProcedureNote({"t::A": "Boots, and looks."})]
     recorder = Recorder("t::A", ("A", "B"), lines.append)
     recorder.measure("took", 950, "us", max=1_000, source="guide")

@@ -1,5 +1,5 @@
-"""Tests openmetrics.txt, which has the figures of a run in the text format of OpenMetrics 1.0, with base units in the
-names."""
+"""Tests openmetrics.txt, which contains the figures of a run in the text format of OpenMetrics 1.0, with base units in
+the metric names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Tests the report's table of predictions, which compares the firmware's announcements with the warnings after them."""
+"""Tests the report's table of predictions, which compares the firmware's announcements with the warnings that
+follow."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Tests the terminal's table and the page: the table must fit, and a hostile log must not become markup or a terminal
-escape."""
+"""Tests the table on the terminal and the HTML page: the table must fit the width, and a hostile log must not become
+markup or a terminal escape."""
 
 from __future__ import annotations
 
@@ -173,7 +173,7 @@ def test_every_section_of_the_page_is_linked_at_its_top() -> None:
     page = page_of(results_with("free", "too little", more=lines_with("text")))
     nav = page[page.index("<nav") : page.index("</nav>")]
     sections = re.findall(r'<section id="([^"]+)"', page)
-    sections.remove("failure-details")  # linked from each failure
+    sections.remove("failure-details")  # each failure links to this section
     assert "profile" in sections
     assert re.findall(r'href="#([^"]+)"', nav) == sections
 
@@ -182,7 +182,7 @@ def test_page_states_what_it_does_not_prove() -> None:
     text = Tags(page_of(results_with("free", "too little"))).text
     assert "no hardware" in text
     assert "NOT QUALIFIED" in text
-    assert "58,900 B of internal memory" in text  # the network is modelled
+    assert "58,900 B of internal memory" in text
     assert "not built yet: too little" in text
 
 
@@ -345,7 +345,8 @@ def test_leak_series_is_judged_again_and_drawn() -> None:
 
 
 def test_ledger_belongs_to_the_change_that_made_it() -> None:
-    """A change refused at admission has no ledger. If the ledger is read then, it belongs to the previous change."""
+    """A change refused at admission has no ledger. A ledger that is read after the refusal belongs to the previous
+    change."""
     steps = [
         {"step": name, "undo": False, "err": "ESP_OK", **dict.fromkeys(LEDGER_FIGURES, 0)} for name in "ab"
     ]

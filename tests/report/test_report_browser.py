@@ -58,7 +58,7 @@ PHONE = 390
 
 
 def with_a_megabyte() -> Results:
-    """Results with a line of a megabyte wherever text can be: console, panic, and the texts of a test."""
+    """Results with a line of a megabyte in every text: console, panic, and the texts of a test."""
     panic = next(line for line in lines_with(MEGABYTE) if isinstance(line, lines.PanicLog))
     more = [lines.SliceLog(TEST, None, "dut.log", MEGABYTE, 0), lines.ComplaintNote(MOMENT, MEGABYTE), panic]
     return results_with("free", MEGABYTE, RUNS, [*lines_with(RUNS), *more])
@@ -82,7 +82,7 @@ def printed(page: str, folder: Path) -> Path:
 
 
 def printed_pages(page: str, folder: Path) -> int:
-    """Number of A4 pages when printed."""
+    """Number of A4 pages of the printed page."""
     return len(re.findall(rb"/Type\s*/Page\b", printed(page, folder).read_bytes()))
 
 
@@ -206,7 +206,8 @@ def test_filter_and_links_work_without_scripts(tmp_path: Path) -> None:
 
 
 def test_probe_detects_script_request_and_dead_link(tmp_path: Path) -> None:
-    """Proves that the other tests would notice: this page has a script, an external address and a dead link."""
+    """Proves that the checks of the other tests work: they must report the script, the external address and the dead
+    link of this page."""
     bad = "<body><a href='#nowhere'>x</a><script>console.error('x'); window.ran = 1</script><img src='http://example.com/x'></body>"
     found, console = browse(bad, tmp_path, 1366)
     assert "CONSOLE" in console

@@ -1,4 +1,4 @@
-"""Tests that the report diagnoses memory defects from notes like those of a board."""
+"""Tests that the report diagnoses memory defects from notes that resemble a board's notes."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Rebooting...
 
 
 class Board:
-    """Makes notes as the plugin makes them from a board's records, one second apart."""
+    """Makes the notes that the plugin would make from a board's records, one second apart."""
 
     def __init__(self) -> None:
         self.t, self.boot, self.notes = 1_000, "00c0ffee", list[lines.ResultsLine]()
@@ -106,7 +106,7 @@ def fragmentation_with_a_map() -> Iterator[lines.ResultsLine]:
 
 
 def refused_stream() -> Iterator[lines.ResultsLine]:
-    """A refused stream, which only a log line reports."""
+    """Adds a refused stream, which only a log line reports."""
     board = Board()
     board.sample("Before Voice Transition")
     board.sample("After Voice Transition", psram_free=57_484, psram_largest=57_344)

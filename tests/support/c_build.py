@@ -23,7 +23,7 @@ from hotpin_hil.paths import BUILD_DIR, FIRMWARE_DIR
 COMPONENTS = FIRMWARE_DIR / "components"
 SANITIZE = os.environ.get("HOTPIN_C_SANITIZE", "undefined")
 COVERAGE = ["--coverage", "-fprofile-update=atomic"] if os.environ.get("HOTPIN_COVERAGE") else []
-"""gcc's flags to count the executions of lines, as the option HOTPIN_COVERAGE of firmware/native."""
+"""gcc's flags for counting executed lines, as set by the option HOTPIN_COVERAGE of firmware/native."""
 
 ESP_ERR_STUB = """\
 #pragma once
@@ -45,13 +45,14 @@ _STANDARD_HEADERS = ("stdbool.h", "stddef.h", "stdint.h", "string.h")
 
 
 class CModule:
-    """A compiled module: `lib` has the functions, `new()` allocates types, `const()` reads macros."""
+    """A compiled module: `lib` contains the functions, `new()` allocates C objects, `const()` reads macros."""
 
     def __init__(self, ffi: FFI, lib: Any, macros: dict[str, str]) -> None:
         self.ffi = ffi
         self.lib = lib
         self._macros = macros
-        # Not Python's allocator: AddressSanitizer could not detect the end of a buffer in its pools.
+        # Not from Python's allocator, because AddressSanitizer cannot detect the end of a buffer in that allocator's
+        # pools.
         self.new = ffi.new_allocator(alloc=lib.malloc, free=lib.free, should_clear_after_alloc=True)
 
     def const(self, name: str) -> int:
@@ -77,7 +78,7 @@ def _run(command: Sequence[str]) -> str:
 
 
 def _write(path: Path, text: str) -> None:
-    """Write a file atomically: another process may build the same module and read it."""
+    """Write a file atomically, because another process may be building the same module and reading the file."""
     temporary = path.with_name(f"{path.name}.{os.getpid()}")
     temporary.write_text(text)
     temporary.replace(path)
@@ -86,7 +87,7 @@ def _write(path: Path, text: str) -> None:
 def build(
     name: str, sources: Sequence[str], headers: Sequence[str], extra_source: str = "", extra_cdef: str = ""
 ) -> CModule:
-    """Compiles sources (paths under firmware/components) into a module that has everything its headers declare.
+    """Compiles sources (paths under firmware/components) into a module with all declarations of the given headers.
 
     headers: names as in the sources' #include lines.
     extra_source: additional C code; extra_cdef declares it.
@@ -128,7 +129,8 @@ def build(
         )
         temporary.replace(library)  # atomic, because another process may build the same module
 
-    # Preprocess with empty standard headers: cffi knows their types, but cannot parse the C library's definitions.
+    # Preprocess with empty standard headers: cffi has the standard types built in, but cannot parse the C library's
+    # headers.
     declarations = _run([cc, "-E", "-P", f"-I{hollow}", *includes, str(unit)])
     macros = dict(
         found.groups(default="")

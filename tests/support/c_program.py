@@ -18,7 +18,7 @@ RUN_BUDGET_S = 120
 """Timeout of a run in seconds, to end a deadlock; a run takes 2 to 3 s on an idle machine."""
 
 FUZZ_RUNS = os.environ.get("HOTPIN_FUZZ_RUNS", "20000")
-"""Number of inputs; a million take about a minute on an idle core."""
+"""Number of inputs of a fuzz test; a million inputs take about a minute on an idle core."""
 FUZZ_BUDGET_S = 600
 
 
@@ -29,15 +29,15 @@ def build_threads(folder: Path, sanitizer: str, sources: Sequence[Path], include
 
 
 def build_driver(folder: Path, sources: Sequence[Path], includes: Sequence[Path], *flags: str) -> Path:
-    """Builds a program that drives firmware sources, usually on the heap model; undefined behaviour ends the
-    program."""
+    """Builds a test program for firmware sources, usually with the heap model; undefined behaviour ends the program."""
     options = ["-std=gnu17", "-O1", "-Wall", "-Wextra", "-Werror", "-pthread"]
     sanitize = ["-fsanitize=undefined", "-fno-sanitize-recover=all"]
     return _build([compiler(), *options, *sanitize, *COVERAGE, *flags], sources, includes, folder / "driver")
 
 
 def run_driver(program: Path, *arguments: object) -> dict[str, int]:
-    """Runs a self-checking driver with the default profile's memory; returns the NAME=NUMBER pairs it prints."""
+    """Runs a self-checking test program with the default profile's memory; returns the NAME=NUMBER pairs that it
+    prints."""
     done = subprocess.run(
         [str(program), *map(str, arguments)],
         input="".join(f"{line}\n" for line in profiles.load().boot_lines()),

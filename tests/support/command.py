@@ -11,7 +11,8 @@ INTERRUPTED = 130
 
 
 def run_command(main: Callable[[], int]) -> NoReturn:
-    """Exit with the status of `main`. SIGTERM ends it like Ctrl-C, so that it ends its processes and removes copies."""
+    """Exit with the status that `main` returns. SIGTERM has the effect of Ctrl-C, so that `main` ends its processes and
+    removes its copies of the checkout."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         sys.exit(main())

@@ -1,4 +1,4 @@
-"""The smallest valid firmware build, for tests of code that reads builds."""
+"""A minimal valid firmware build, for tests of code that reads builds."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ def checksum(body: bytes) -> bytes:
 
 
 class FakeFirmware:
-    """Fake firmware: it sends bytes to `output`; the test passes bytes to `receive`."""
+    """Fake firmware. It sends bytes to `output`; the test passes bytes to `receive`."""
 
     def __init__(self, output: Callable[[bytes], object], boot: str = "0a0b0c0d") -> None:
         self.output = output
@@ -54,7 +54,7 @@ class FakeFirmware:
         self.checksum_required = False
         self._line = b""
 
-    # --- out ---
+    # --- Output ---
 
     def record(self, head: str, fields: dict[str, Any]) -> bytes:
         self.t += 1
@@ -70,14 +70,15 @@ class FakeFirmware:
         self.output(f"{level} ({self.t}) {tag}: {text}\r\n".encode())
 
     def start(self, boot: str | None = None, banner: bool = True, reason: str = "POWERON") -> None:
-        """Resets: prints the banner, chooses a new boot id, sends the boot event with this reset reason."""
+        """Resets the fake firmware: prints the banner, chooses a new boot id, sends the boot event with this reset
+        reason."""
         self.boot = boot or f"{int(self.boot, 16) + 1:08x}"
         self.n, self.t, self.cache, self._line = 0, 100, {}, b""
         if banner:
             self.output(b"\r\nrst:0x1 (POWERON_RESET),boot:0x13 (SPI_FAST_FLASH_BOOT)\r\n")
         self.event("boot", **{**IDENTITY, "reset_reason": reason})
 
-    # --- in ---
+    # --- Input ---
 
     def receive(self, data: bytes) -> None:
         for byte in data:
@@ -88,7 +89,7 @@ class FakeFirmware:
                 self._request(line.decode("latin-1"))
 
     def _request(self, line: str) -> None:
-        # Garbage may precede a request; the checksum shows where it begins.
+        # Garbage may precede a request; the start of the request is found by its checksum.
         for at in (match.start() for match in re.finditer("@", line)):
             body, star, crc = line[at + 1 :].rpartition("*")
             if star and checksum(body.encode("latin-1")) == crc.encode("latin-1"):

@@ -1,6 +1,6 @@
-"""A fake labgrid-client with the commands that the harness uses. A file plays the coordinator.
+"""A fake labgrid-client with the commands that the harness uses. A file has the role of the coordinator.
 
-Its texts match labgrid 26.0.1; tests/boards/test_labgrid.py compares the behaviour with the real one.
+Its texts match labgrid 26.0.1; tests/boards/test_labgrid.py runs the real labgrid.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ PROGRAM = f"""#!{sys.executable} -IS
 import runpy, sys
 sys.exit(runpy.run_path({__file__!r})["main"](sys.argv[1:], __file__ + ".json"))
 """
-"""Without the environment's packages, which take longer to find than a call."""
+"""The fake program, started without the environment's packages, because importing them takes longer than a call."""
 
 
 class FakeLabgrid:
@@ -36,7 +36,7 @@ class FakeLabgrid:
         )
 
     def add_place(self, name: str, port: int = 4000, **more: Any) -> None:
-        """Adds a place; `more` are further fields of its state."""
+        """Adds a place; `more` are additional fields of its state."""
         serial = {"cls": "NetworkSerialPort", "host": "bench-3.example", "port": port, "protocol": "rfc2217"}
         place = {"tags": {"board": "esp32-cam"}, "acquired": None, "reservation": None, "is_orphaned": False}
         with self as state:
@@ -49,7 +49,7 @@ class FakeLabgrid:
     @property
     def state(self) -> dict[str, Any]:
         with self._file.open() as file:
-            fcntl.flock(file, fcntl.LOCK_SH)  # a program that is still running may be writing it
+            fcntl.flock(file, fcntl.LOCK_SH)  # a program that is still running may be writing the file
             found: dict[str, Any] = json.loads(file.read())
         return found
 

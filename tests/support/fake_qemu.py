@@ -1,5 +1,5 @@
-"""A fake `qemu-system-xtensa` that looks like the real one to the harness: it takes the harness's arguments, has its
-console on standard input and output, and serves QMP on a Unix socket.
+"""A fake `qemu-system-xtensa`. Like the real program it accepts the harness's arguments, has its console on standard
+input and output, and serves QMP on a Unix socket.
 
 It runs the fake firmware. The folder `STATE` records its starts and controls it:
     started    one line of arguments per start of an emulator
@@ -70,8 +70,8 @@ def main(arguments: list[str]) -> None:
     assert drive["if"] == "mtd", drive
     flash = Path(drive["file"])
     image = flash.read_bytes()
-    assert len(image) == FLASH_BYTES, f"QEMU only takes whole flash images, not {len(image)} bytes"
-    assert image[0x1000] == image[APP_OFFSET] == 0xE9, "no app image where one belongs"
+    assert len(image) == FLASH_BYTES, f"QEMU only accepts whole flash images, not {len(image)} bytes"
+    assert image[0x1000] == image[APP_OFFSET] == 0xE9, "there is no app image at the app's offset"
 
     firmware = FakeFirmware(lambda data: os.write(1, data), boot=f"{secrets.randbelow(1 << 31):08x}")
     descriptor = image[APP_OFFSET + 0x20 :]  # esp_app_desc_t
@@ -178,7 +178,7 @@ def qmp_session(client: socket.socket, firmware: FakeFirmware, flash: Path) -> N
             try:
                 request, end = json.JSONDecoder().raw_decode(text.lstrip())
             except ValueError:
-                break  # a request ends without a newline, so wait for more of an incomplete one
+                break  # requests have no final newline, so an incomplete request waits for more data
             text = text.lstrip()[end:]
             if hung.is_set() or (STATE / "deaf").exists():
                 continue

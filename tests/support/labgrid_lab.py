@@ -71,13 +71,13 @@ class Lab:
         return LabgridClient(str(self.programs / "labgrid-client"), self._address)
 
     def start_coordinator(self) -> None:
-        """Starts the coordinator again after a stop, on the same port."""
+        """Starts the coordinator; after a stop, it uses the same port again."""
         log = self.folder / "coordinator.log"
         self.coordinator = self._start("labgrid-coordinator", "-l", self._address, log=log)
         self._address = _line(self.coordinator, log, "listening on ").rpartition(" ")[2]
 
     def stop_coordinator(self) -> None:
-        """Kills the coordinator, so that the next one does not know who uses the places."""
+        """Kills the coordinator, so that the next coordinator has no record of the places' users."""
         self.coordinator.kill()
         self.coordinator.wait()
 
@@ -87,8 +87,8 @@ class Lab:
         """Starts an exporter and waits until the coordinator has its resources.
 
         Args:
-            name: its name, the machine's.
-            urls: group -> URL of its board, or labgrid's own file; None: as at the last start.
+            name: name of the exporter, which stands for a machine.
+            urls: group -> URL of its board, or an exporter configuration file; None: as in the previous start.
         """
         if isinstance(urls, Path):
             self._resources[name] = urls
@@ -110,7 +110,7 @@ class Lab:
         return {place.name: place for place in self.client.places()}
 
     def is_free(self) -> bool:
-        """Whether nobody holds or has reserved a place."""
+        """Whether the place is neither acquired nor reserved."""
         return not any(place.acquired or place.reservation for place in self.places().values())
 
     def stop(self) -> None:

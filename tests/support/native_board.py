@@ -1,4 +1,4 @@
-"""Runs a host-built test program on flash and RTC memory, without a virtual board."""
+"""Runs a host-built test program with flash and RTC memory files, without a virtual board."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ class Run:
 
     @property
     def to_end(self) -> bytes:
-        """The output up to the end of the case, without any that follows."""
+        """The output up to the end of the case; later output is left out."""
         assert b"END\r\n" in self.received
         return self.received.split(b"END\r\n")[0]
 

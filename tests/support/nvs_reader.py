@@ -40,6 +40,7 @@ def nvs_items(partition: bytes) -> dict[tuple[int, str], tuple[int, bytes]]:
 
 
 def nvs_value(partition: bytes, namespace: str, key: str) -> bytes:
-    """The value of a key: eight bytes for a number, otherwise the string or blob. Raises KeyError if there is none."""
+    """The value of a key: eight bytes for a number, otherwise the string or blob. Raises KeyError if the key does not
+    exist."""
     items = nvs_items(partition)
     return items[items[0, namespace][1][0], key][1]

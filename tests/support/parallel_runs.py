@@ -14,7 +14,7 @@ from hotpin_hil.paths import PROJECT_ROOT
 from tests.support.until import until
 from tests.support.virtual_board import Build
 
-# A test keeps its board until its gate, a pipe, is opened. Until then, nothing but its own reset may reset the board.
+# A test keeps its board until its gate (a pipe) is opened. Until then, only the test itself may reset the board.
 TESTS = """
 import os, time
 from pathlib import Path
@@ -120,7 +120,7 @@ class Run:
     def wait_until(self, condition: Callable[[], object], what: str) -> None:
         def happened() -> object:
             found = condition()
-            assert found or self.process.poll() is None, f"it ended before {what}:\n{self.output}"
+            assert found or self.process.poll() is None, f"the run ended before {what}:\n{self.output}"
             return found
 
         until(happened, lambda: f"no {what}:\n{self.output}")
@@ -136,12 +136,12 @@ class Run:
         return [mark.read_text().split()[0] for mark in marks]
 
     def has_board(self, number: int = 0) -> bool:
-        """Whether one of its tests has a board."""
+        """Whether one of the run's tests has a board."""
         return (self.project.folder / f"has-{self.number}-{number}").exists()
 
     def go_on(self) -> None:
         """Opens the gate, so that all waiting tests continue."""
-        with contextlib.suppress(OSError):  # raised if no test is waiting
+        with contextlib.suppress(OSError):  # this error means that no test is waiting
             os.close(os.open(self.gate, os.O_WRONLY | os.O_NONBLOCK))
 
     def end(self) -> int:
@@ -169,8 +169,8 @@ class Run:
         return left
 
     def has_left_nothing(self) -> bool:
-        """Waits until the run has left no process. Some end only after it, such as multiprocessing's resource
-        tracker."""
+        """Waits until no process of the run is left. Some processes end only after the run, such as multiprocessing's
+        resource tracker."""
         until(lambda: not self.processes(), lambda: f"still running: {self.processes()}")
         return True
 

@@ -1,7 +1,7 @@
 """A small suite that the plugin runs with a fake board, for tests of whole sessions.
 
 Sessions run in this process without pytest-embedded: a conftest provides `dut`, and the virtual board's process is
-faked. The real suite tests everything else on a board.
+faked. The real suite tests the other parts on a board.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from hotpin_hil.virtual import package
 from tests.support.fake_build import ELF_SHA256, write_build
 from tests.support.schemas import QUALIFICATION, RESULTS_LINE
 
-# Without Hypothesis's plugin, whose summary takes a second.
+# Disables Hypothesis's plugin, whose summary takes a second.
 WITHOUT = ("-p", "no:pytest_embedded", "-p", "no:hypothesispytest")
 
-# Imported here, because pytester unloads the modules that a session imports, and importing these again takes long.
+# Imported here, because pytester unloads the modules that a session imports, and importing these again would be slow.
 SLOW_IMPORTS = (
     esptool.bin_image,
     hotpin_hil.report.html.render,

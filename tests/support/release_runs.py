@@ -19,11 +19,11 @@ CYCLES = f"{SUITE}::test_cycles"
 MODES = tuple(f"{SUITE}::test_modes[{number}]" for number in range(6))
 COST = f"{SUITE}::test_cost"
 IDS = {"TRN-03": MODES, "TRN-04": (CYCLES, COST), "PERF-05": (COST,)}
-"""Requirement -> its tests; one test has two requirements."""
+"""Requirement → its tests; one test has two requirements."""
 
 INTERNAL_START, PSRAM_START = 288_895, 4_186_268
 VOICE_INTERNAL, VOICE_PSRAM = 98_544, 131_084
-"""Bytes that voice mode takes."""
+"""Bytes that voice mode uses."""
 STATIC_DRAM = 28_944
 DURATION_MS = 212
 MANAGER_B = 2_000
@@ -40,13 +40,13 @@ class SmallRun:
     voice_more: int = 0
     """Additional bytes in voice mode."""
     leak: int = 0
-    """Bytes per cycle."""
+    """Bytes leaked per cycle."""
     slower: float = 1
     static_more: int = 0
     lost: str = ""
     """Requirement whose tests fail."""
     without: str = ""
-    """Requirement that the suite does not have."""
+    """Requirement that is left out of the suite."""
     is_part: bool = False
     manager_limit: int = 3_071
 
@@ -103,7 +103,7 @@ class SmallRun:
 
     def _voice(self, test: str, scatter: random.Random, measure: Any) -> Iterator[lines.ResultsLine]:
         moment = lines.Moment(test, "24:0a:c4:00:00:01", f"{scatter.getrandbits(32):08x}", 5_000)
-        # NVS takes another 132 bytes after every few dozen boots.
+        # NVS allocates another 132 bytes after every few dozen boots.
         start = INTERNAL_START - scatter.choice((0, 0, 0, 132))
         voice = start - VOICE_INTERNAL - self.voice_more
         duration = round((DURATION_MS + scatter.choice((-2, -1, 0, 1, 2))) * self.slower)

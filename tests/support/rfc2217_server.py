@@ -13,7 +13,7 @@ from serial import rfc2217
 
 
 class _Port:
-    """The serial port that PortManager expects; records every change."""
+    """Fake of the serial port that PortManager controls; records every change."""
 
     cts = dsr = ri = cd = False
     timeout = None
@@ -115,7 +115,7 @@ class Rfc2217Server:
             self.drop()
         deadline = time.monotonic() + 5
         while self._thread.is_alive() and time.monotonic() < deadline:
-            # The thread may be about to listen again: a connection ends its wait.
+            # The thread may be about to listen again; a connection ends its wait.
             with contextlib.suppress(OSError):
                 socket.create_connection(("127.0.0.1", self.number), timeout=1).close()
             self._thread.join(0.01)

@@ -1,4 +1,5 @@
-"""Builds a small program with the host's compiler, with labels at known lines, to decode its addresses."""
+"""Builds a small program with the host's compiler. Its labels are at known lines, so that decoded addresses can be
+checked."""
 
 from __future__ import annotations
 
@@ -59,7 +60,7 @@ def symbols(elf: Path) -> dict[str, tuple[int, int]]:
 
 
 def set_machine(elf: Path, number: int) -> Path:
-    """Write another architecture into the header of an ELF file."""
+    """Change the architecture in the header of an ELF file."""
     content = bytearray(elf.read_bytes())
     content[18:20] = number.to_bytes(2, "little")
     elf.write_bytes(content)

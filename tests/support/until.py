@@ -1,4 +1,4 @@
-"""Waits for what another process or thread does."""
+"""Waits for a result of another process or thread."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from collections.abc import Callable
 from typing import TypeVar
 
 PATIENCE_S = 240.0
-"""Longest wait. A busy machine takes many times longer than an idle one, and only a failing test waits so long."""
+"""Timeout of a wait in seconds. It is long, because a busy machine may be many times slower than an idle one, and only
+a failing test waits until the timeout."""
 STEP_S = 0.005
 
 Answer = TypeVar("Answer")
@@ -17,8 +18,8 @@ def until(query: Callable[[], Answer], shown: Callable[[], object] = lambda: "it
     """Repeats a query until its answer is true in a Boolean context, and returns that answer.
 
     Args:
-        query: What to ask; an exception ends the wait.
-        shown: Makes the message for an answer that stays false.
+        query: Called repeatedly; an exception ends the wait.
+        shown: Makes the error message from the last, false answer.
 
     Raises:
         AssertionError: The answer is still false after PATIENCE_S.

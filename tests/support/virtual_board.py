@@ -25,8 +25,8 @@ CSV = """nvs, data, nvs, 0x9000, 0x6000
 factory, app, factory, 0x10000, 1M
 """
 
-# Fake firmware: prints its parameters and the first bytes of RTC memory, then echoes; certain words at the start of
-# its input trigger other actions.
+# Fake firmware: prints its parameters and the first bytes of RTC memory, then echoes its input. Certain words at the
+# start of the input trigger other actions.
 FIRMWARE = r"""
 #include <fcntl.h>
 #include <stdio.h>
@@ -177,7 +177,7 @@ class Boards:
         return self.found[0]["port"]
 
     def stop(self) -> str:
-        """Stops the server as a user would; returns what it wrote to standard error."""
+        """Stops the server as a user would; returns its output on standard error."""
         if self.process.poll() is None:
             self.process.terminate()
         return self.process.communicate(timeout=PATIENCE_S)[1].decode()
@@ -208,7 +208,7 @@ class Console:
         self.port.write(text.encode())
 
     def expect(self, pattern: str) -> re.Match[str]:
-        """Waits for a pattern, and drops the text up to its end."""
+        """Waits for a pattern, and discards the text up to the end of the match."""
         deadline = time.monotonic() + PATIENCE_S
         while (found := re.search(pattern, self.text, re.DOTALL)) is None:
             assert time.monotonic() < deadline, f"no {pattern!r} in {self.text[-2000:]!r}"
@@ -217,7 +217,7 @@ class Console:
         return found
 
     def reset(self) -> None:
-        """Resets the board over EN, and drops earlier output."""
+        """Resets the board over EN, and discards earlier output."""
         self.port.rts = True
         self.port.reset_input_buffer()
         self.text = ""
@@ -230,7 +230,7 @@ class Console:
 
 
 def process_gone(pid: int) -> bool:
-    """Waits until a process has ended. Returns False if it is still running after PATIENCE_S."""
+    """Waits until a process has ended; returns whether it ended within PATIENCE_S."""
     deadline = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline:
         try:

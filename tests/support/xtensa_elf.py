@@ -54,7 +54,7 @@ def write_elf(
         reserved: start and end of each reserved range.
         symbols: additional symbols with their addresses.
         code: addresses of a section for code.
-        instructions: content of that section; left out if empty.
+        instructions: content of that section; if empty, the section is left out.
         functions: names of functions in that section with their addresses.
     """
     table = b"".join(struct.pack("<5I", start, size, TYPES[kind], 0, 0) for start, size, kind in regions)

@@ -1,4 +1,4 @@
-"""Tests decoding addresses to function, file and line, with addr2line and without it."""
+"""Tests decoding addresses to function, file and line, with and without addr2line."""
 
 from __future__ import annotations
 
@@ -209,7 +209,7 @@ def test_tool_is_found_on_the_path_before_idfs_tools(
             0x800DF6D7,
             Machine.XTENSA,
             0x400DF6D4,
-        ),  # A0 after call8, which ESP-IDF also prints in backtraces
+        ),  # A0 after call8; ESP-IDF prints such addresses in backtraces
         (0x400DF6D7, Machine.XTENSA, 0x400DF6D4),  # call4, or a caller of heap_trace_dump
         (0xC00DF6D7, Machine.XTENSA, 0x400DF6D4),  # call12
         (0x42009AB8, Machine.RISCV, 0x42009AB7),

@@ -1,4 +1,4 @@
-"""Tests how the ELF file that decodes a log is chosen."""
+"""Tests the choice of the ELF file for decoding a log."""
 
 from __future__ import annotations
 

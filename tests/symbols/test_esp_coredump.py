@@ -1,4 +1,4 @@
-"""Tests core dumps in files and logs, and the reasons stated if esp-coredump's report is missing."""
+"""Tests reading core dumps from files and logs, and the stated reasons if there is no report of esp-coredump."""
 
 from __future__ import annotations
 

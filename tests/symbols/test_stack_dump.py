@@ -1,4 +1,4 @@
-"""Tests finding calls in the stack memory that a RISC-V panic prints."""
+"""Tests finding return addresses in the stack memory that a RISC-V panic prints."""
 
 from __future__ import annotations
 

@@ -3,8 +3,8 @@
     python -m tests.system.random_maps --count 20 --seed 1 [-- pytest's arguments]
     python -m tests.system.random_maps --profile recorded --profile psram-8mb [-- pytest's arguments]
 
-A random map is a possible map of an ESP32 build: static data and code end anywhere, on one core or two, with
-ESP-IDF v5.4 or v5.5. If the suite fails on a map, the map is kept as a profile.
+A random map is a possible map of an ESP32 build with random ends of static data and code, one core or two, and ESP-IDF
+v5.4 or v5.5. If the suite fails on a map, the map is kept as a profile.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ BY_CORES = {
     "one core": [HeapRegion(0x3FFE0440, 129984, "DIRAM"), HeapRegion(0x40078000, 32768, "IRAM")],
     "two cores": [HeapRegion(0x3FFE0440, 15072, "DIRAM"), HeapRegion(0x3FFE4350, 113840, "DIRAM")],
 }
-"""The second core's ROM data and cache are heaps if FreeRTOS uses only one core."""
+"""Additional heaps by number of cores. With one core, the ROM data and the cache of the second core are heaps."""
 DRAM_END, IRAM_END = 0x3FFE0000, 0x400A0000
 FIRST_DATA = range(0x3FFB4000, 0x3FFCA000, 4)
-"""Ends of static data: below the smallest image, or 96 KB (as in the recorded firmware) and more."""
+"""Possible ends of static data."""
 FIRST_CODE = range(0x40088000, 0x4009E000, 4)
 
 
@@ -64,9 +64,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="tests.system.random_maps", description=__doc__.split("\n", maxsplit=1)[0]
     )
     parser.add_argument("--count", type=int, default=20, metavar="N", help="number of maps (default: 20)")
-    parser.add_argument("--seed", type=int, default=1, metavar="N", help="draws the same maps (default: 1)")
     parser.add_argument(
-        "--profile", action="append", default=[], metavar="NAME", help="run on this profile instead (repeat)"
+        "--seed",
+        type=int,
+        default=1,
+        metavar="N",
+        help="seed of the maps; the same seed gives the same maps (default: 1)",
+    )
+    parser.add_argument(
+        "--profile",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="run on this profile instead of random maps; may be repeated",
     )
     parser.add_argument("arguments", nargs="*", metavar="ARGUMENT", help="arguments for pytest, after --")
     options = parser.parse_args(argv)

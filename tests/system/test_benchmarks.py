@@ -1,4 +1,4 @@
-"""Tests that the benchmarks show a stock tool that fails as a row of their table, and fail if our own tool fails."""
+"""Tests that a benchmark prints a row for a stock tool that fails, and fails itself if the harness's own tool fails."""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
-"""Causes every fault during a short run of the suite: checks verdict, remedy, and the time until the fault is detected.
+"""Causes every fault during a short run of the suite, and checks verdict, remedy, and the time until the fault is
+detected.
 
 The short run (fault_matrix/short_run.py) is a separate suite with the project's fixtures and firmware, in its own
-pytest process. Cases that leave a working board share a run. A case that kills the board has its own run, where the
-next test must be BLOCKED at once. With -s the tests print the table.
+pytest process. Cases that leave a working board share a run. A case that kills the board has a separate run, in which
+the next test must be BLOCKED at once. With -s the tests print a table.
 """
 
 from __future__ import annotations
@@ -42,7 +43,8 @@ PASS, FAIL, BLOCKED = "PASS", "FAIL", "BLOCKED"
 
 @dataclass(frozen=True)
 class Case:
-    """A fault and its expected outcome. `says`: pattern in reason or remedy; `seconds`: time limit of the test."""
+    """A fault and its expected outcome. `says`: pattern that the reason or the remedy must contain; `seconds`: time
+    limit of the test."""
 
     id: str
     fault: str
@@ -224,7 +226,7 @@ def show(capsys: pytest.CaptureFixture[str], outcomes: dict[str, Outcome]) -> No
 
 
 def problems(case: Case, outcome: Outcome) -> list[str]:
-    """Deviations of a case's outcome from the expected one."""
+    """Deviations of a case's outcome from the expected outcome."""
     where = f"{case.id}: {outcome}"
     found = []
     if outcome.verdict != case.verdict:

@@ -1,5 +1,5 @@
-"""Memory defects planted in the firmware's sources, built and tested by the suite: the report of the failed requirement
-and the analyser of the same run's log must both name the diagnosis.
+"""Memory defects planted in the firmware's sources, built and tested by the suite. For the failed requirement the
+report, and for the log of the same run the analyser, must make the expected diagnosis.
 
 `make selftest` plants all defects of the catalogue; these tests plant those with a stated diagnosis.
 """
@@ -23,7 +23,7 @@ from tests.system.defects.checkout import Checkout, Processes
 
 DEFECTS = [defect for defect in load() if defect.diagnoses]
 HEAP_MAP = {"DIAG-01", "DIAG-02"}
-"""Diagnoses with a heap map that shows why a block did not fit."""
+"""Diagnoses that include a heap map, which shows why a block did not fit."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Run:
     def analysed(self, capsys: pytest.CaptureFixture[str]) -> list[list[str]]:
         """Output of `hotpin-hil analyze --json` for each log of a board."""
         logs = sorted(self.folder.rglob("dut.log"))
-        assert logs, "the run has kept no log"
+        assert logs, "the run saved no log"
         return [_analysed(log, capsys) for log in logs]
 
 
@@ -109,7 +109,7 @@ class Firmware:
         options = [option for requirement in requirements for option in ("--requirement", requirement)]
         # The defects were sized for the memory of the boards in the recorded logs.
         options += ["--board-profile", "recorded"]
-        # Its tests also need the build with the allocation profile, which is not made here.
+        # The tests of this requirement also need the build with the allocation profile, which these tests do not build.
         options += ["--deselect", "hil_tests/test_profile.py"]
         self._checkout.run(*options, "--qualification-dir", str(folder), good=good)
         return Run(folder)
@@ -132,7 +132,7 @@ def test_each_kind_of_defect_is_planted() -> None:
 
 
 def ids(diagnoses: Iterable[str]) -> set[str]:
-    """Ids of diagnoses, each an id and a name."""
+    """The ids in diagnoses that consist of an id and a name."""
     return {diagnosis.split()[0] for diagnosis in diagnoses}
 
 
@@ -142,7 +142,7 @@ def test_defect_gets_its_diagnosis_in_report_and_analyser(
 ) -> None:
     run = firmware.run_with(defect)
     assert run.failed() == {defect.requirement}
-    # Other tests of the requirement also fail, some on a comparison that needs no diagnosis.
+    # Other tests of the requirement also fail, some in a comparison for which no diagnosis is made.
     failures = run.failures()
     failure = next((failure for failure in failures if failure.diagnoses == list(defect.diagnoses)), None)
     assert failure is not None, [failure.diagnoses for failure in failures]
@@ -155,9 +155,10 @@ def test_defect_gets_its_diagnosis_in_report_and_analyser(
     if HEAP_MAP & ids(defect.diagnoses):
         assert any(figure.startswith("Heap map") for figure in failure.figures)
     if "DIAG-03" in failure.text:
-        assert "internal free in camera mode: test_nothing_leaks" in failure.text  # a link to its chart
+        # the article must have a link to the chart of the failure
+        assert "internal free in camera mode: test_nothing_leaks" in failure.text
     analysed = run.analysed(capsys)
-    assert sorted(defect.diagnoses) in map(sorted, analysed)  # the analyser sorts by gravity
+    assert sorted(defect.diagnoses) in map(sorted, analysed)  # the analyser sorts diagnoses by severity
     assert all(ids(found) <= ids(defect.diagnoses) for found in analysed), analysed
 
 

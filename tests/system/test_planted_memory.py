@@ -39,7 +39,7 @@ class Planted:
         return self.log.read_bytes()[self.start :]
 
     def diagnoses(self) -> dict[str, Diagnosis]:
-        """The diagnoses of the log by name; of several with the same name, the first."""
+        """The diagnoses of the log by name. If several have the same name, the first is used."""
         found: dict[str, Diagnosis] = {}
         for diagnosis in diagnose(read_events(self.text())):
             found.setdefault(diagnosis.name, diagnosis)
@@ -122,7 +122,7 @@ def test_heap_of_the_fragmentation_is_named_when_the_log_has_the_map(
         regions = device.regions()
     device.log("Fragmented")
     device.monitor(stop=True)
-    if map_comes == "after":  # as the harness reads it after a failed test
+    if map_comes == "after":  # the harness also reads the heap map like this after a failed test
         regions = device.regions()
     heaps = [region for region in regions if "DMA" in region.caps.split(",")]
     worst = max(heaps, key=lambda heap: heap.free - heap.largest)

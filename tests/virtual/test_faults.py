@@ -25,13 +25,13 @@ SENT = "".join(f"I ({n}) TAG: line {n} ┌──║ end\r\n" for n in range(60))
 
 
 def passed(name: str, seed: int = 1, chunk: int = 7, **arguments: Any) -> bytes:
-    """What the host receives of SENT through a serial line with this fault."""
+    """The bytes that the host receives if SENT passes through a serial line with this fault."""
     line = LineFaults()
     line.add(name, find(name).parse(arguments), str(seed))
     return b"".join(line.to_host(SENT[at : at + chunk]) for at in range(0, len(SENT), chunk))
 
 
-# --- the table ---
+# --- The table of faults ---
 
 
 def test_arguments_are_checked_and_filled_in() -> None:
@@ -82,7 +82,7 @@ def test_runtime_knows_every_fault_sent_to_it() -> None:
     }
 
 
-# --- the line ---
+# --- The serial line ---
 
 
 @pytest.mark.parametrize("name", ["noise", "drop", "insert", "duplicate", "foreign-line"])
@@ -126,7 +126,7 @@ def test_foreign_line_breaks_in_and_the_rest_follows() -> None:
 
 
 def test_foreign_line_has_the_time_of_the_line_that_it_breaks() -> None:
-    """Otherwise a log reader would take the foreign line for a quotation."""
+    """Without its own time, a log reader would treat the foreign line as a quotation."""
     got = passed("foreign-line", inside="character", count=20)
     times = re.findall(rb"I \((\d+)\) TAG: line \d+ \xe2I \((\d+)\) wifi:", got)
     # A line has four characters to break.
@@ -135,7 +135,8 @@ def test_foreign_line_has_the_time_of_the_line_that_it_breaks() -> None:
 
 
 def test_megabytes_without_an_end_of_line_pass_in_time() -> None:
-    """Reading the flash sends such data. If the fault stored the unfinished line, the time would be quadratic."""
+    """Reading the flash sends data without line ends. If the fault stored the unfinished line, the time would grow
+    quadratically."""
     line = LineFaults()
     line.add("cut-utf8", find("cut-utf8").parse({}), "1")
     started = time.process_time()
@@ -143,7 +144,7 @@ def test_megabytes_without_an_end_of_line_pass_in_time() -> None:
         assert line.to_host(bytes(0x8000)) == bytes(0x8000)
     assert (
         time.process_time() - started < 10
-    )  # about 0.3 s on an idle machine, but minutes if the line were stored
+    )  # takes about 0.3 s on an idle machine; it would take minutes if the line were stored
 
 
 def test_line_fault_acts_in_its_direction_only() -> None:
@@ -156,7 +157,7 @@ def test_line_fault_acts_in_its_direction_only() -> None:
     assert (line.to_host(b"out"), line.to_board(b"in")) == (b"out", b"in")
 
 
-# --- flash and supply ---
+# --- Flash and supply ---
 
 
 class Timer:
@@ -260,7 +261,7 @@ def test_each_fault_of_the_port_has_its_own_timer() -> None:
     faults, _ = faults_of(subject)
 
     def port() -> tuple[bool, bool]:
-        """Whether the port refuses clients, and whether it hangs."""
+        """Pair: whether the port refuses clients, and whether it hangs."""
         last = {name: arguments[0] for name, *arguments in subject.done if arguments}
         return last["refuse_clients"], last["hang_bridge"]
 
@@ -439,7 +440,7 @@ def test_hanging_bridge_moves_nothing_and_lets_clients_come_and_go(
     with Console(boards.url) as console:
         console.restart()
         inject(control, "bridge-hang", seconds=0)
-        console.send("quit")  # would end the firmware if it arrived
+        console.send("quit")  # this input would end the firmware if it arrived
         control.ask("clear")
         console.send("alive")
         console.expect("alive")

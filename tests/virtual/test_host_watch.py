@@ -65,7 +65,7 @@ def test_stall_is_noticed_at_the_first_request(monkeypatch: pytest.MonkeyPatch) 
 
 
 class Listener(socket.socket):
-    """A listening socket that fails to accept for lack of file handles until `has_handles` is set."""
+    """A listening socket whose accept() fails because no file handles are left, until `has_handles` is set."""
 
     has_handles = False
     asked = 0

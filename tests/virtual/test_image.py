@@ -1,4 +1,4 @@
-"""Tests the images of app, bootloader and partition table that the build makes for a flasher."""
+"""Tests the images of app, bootloader and partition table that the build creates for flashing."""
 
 from __future__ import annotations
 
@@ -196,7 +196,7 @@ def test_concurrent_registration_loses_and_doubles_no_build(tmp_path: Path) -> N
     for thread in threads:
         thread.join()
     assert sorted(registry.read_text().split()) == sorted(hashes)
-    with registry.open() as held:  # another build holds the lock
+    with registry.open() as held:  # another build has locked the folder
         fcntl.flock(held, fcntl.LOCK_EX)
         waiting = threading.Thread(target=package.register_elf, args=("f" * 64, registry))
         waiting.start()

@@ -1,4 +1,4 @@
-"""Tests how a board profile describes the boot: order of steps, freed blocks, parts that a build does not have."""
+"""Tests a board profile's description of the boot: order of steps, freed blocks, steps that some builds do not have."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tests the board server as a process: boots, resets, clients, firmware processes, state, clean shutdown."""
+"""Tests the board server in a separate process: boots, resets, clients, firmware processes, state, clean shutdown."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def test_watchdog_and_brown_out_reset_boot_with_their_cause(console: Console) ->
 
 
 def test_seed_differs_from_start_to_start_and_repeats_from_run_to_run(state_dir: Path, build: Build) -> None:
-    """The firmware's seed must not depend on when a reset comes, because that depends on the host's speed."""
+    """The firmware's seed must not depend on the time of a reset, because this time depends on the host's speed."""
 
     def seeds(*, patient: bool) -> list[str]:
         boards = Boards(state_dir, build.registry, seed=7)
@@ -266,7 +266,8 @@ def test_client_that_does_not_read_its_answers_is_disconnected(boards: Boards) -
     com_port = b"\xff\xfa\x2c%c\xff\xf0"
     suspend, signature = com_port % 8, com_port % 0
     with connect(number) as client:
-        client.sendall(suspend)  # suspended, so that the answers fill the server's buffer, not the kernel's
+        # output is suspended, so that the answers fill the server's buffer instead of the kernel's buffer
+        client.sendall(suspend)
         with contextlib.suppress(ConnectionError):
             client.sendall(signature * 60_000)  # 2.8 MB of answers
             while client.recv(4096):

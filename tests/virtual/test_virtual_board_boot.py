@@ -90,7 +90,7 @@ def recorded_bootloader() -> bytes:
 
 @pytest.fixture
 def recorded_flash(tmp_path: Path) -> Iterator[Flash]:
-    """A flash as in the recorded boots, as far as their logs show its contents."""
+    """A flash like that of the recorded boots, with the contents that can be derived from their logs."""
     flash = Flash(tmp_path / "recorded.bin", 4 << 20)
     for offset, data in (
         (0x1000, recorded_bootloader()),
@@ -128,8 +128,8 @@ ENDINGS = {
     "erased": bootlog.Restart(bootlog.RTCWDT_RTC_RESET, 1000.0),
     "bootloader_bit_flipped": bootlog.Halt(),
 }
-"""Outcomes of the first boot that the recordings do not show: their emulator has no watchdog that would end the
-boot."""
+"""Outcomes of the first boot that are missing from the recordings, because the recorded emulator has no watchdog that
+would end the boot."""
 
 
 @pytest.mark.parametrize("name", DAMAGES)
@@ -148,7 +148,7 @@ def test_boot_matches_the_recording_line_by_line(name: str, recorded_flash: Flas
             break
         cause = boot.outcome.cause
         assert boot.outcome == bootlog.Restart(bootlog.SW_RESET)
-    if name == "normal":  # the lines after those are the app's own
+    if name == "normal":  # the following lines are printed by the app
         assert isinstance(boot.outcome, bootlog.RunApp)
         recording = recording[: len(ours)]
     elif name in ENDINGS:

@@ -27,7 +27,7 @@ from hotpin_hil.virtual.control import SOCKET_NAME, BoardControl, NotRunning, ru
 from tests.support.virtual_board import PATIENCE_S, Boards, Build, Console, process_gone
 
 REQUESTS = 300
-"""Requests for the MD5 of the whole flash: 8 KB of requests, seconds of work."""
+"""Number of requests for the MD5 of the whole flash. Together they are 8 KB long and take seconds to process."""
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +98,7 @@ def test_boards_end_one_by_one_and_the_server_with_the_last(boards: Boards) -> N
     assert board_command(boards.state_dir, "stop", "hotpin-5.4-1").stdout == "stopped hotpin-5.4-1\n"
     assert [board.directory.name for board in running(boards.state_dir)] == ["hotpin-5.4-0"]
     assert boards.process.poll() is None
-    other = Boards(boards.state_dir, boards.state_dir / "none")  # its folder is free again
+    other = Boards(boards.state_dir, boards.state_dir / "none")  # the board's folder can be used again
     try:
         assert other.found[0]["directory"].endswith("hotpin-5.4-1")
     finally:

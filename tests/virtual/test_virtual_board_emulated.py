@@ -1,8 +1,8 @@
 """Compares the virtual board with this firmware built with the real ESP-IDF and run in an emulated ESP32.
 
-Recorded runs of the emulator state the free memory at each step and list every block; with the same memory map, the
-virtual board must match. The QEMU configuration simulates camera and microphone, so it is also built for the host. The
-first runs were recorded at commit f74ed55.
+The recorded runs of the emulator contain the free memory at each step and list every block. With the same memory map,
+the virtual board must have the same figures. The QEMU configuration simulates camera and microphone, so it is also
+built for the host. The first runs were recorded at commit f74ed55.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ FIGURES = ("internal_free", "internal_largest", "dma_free", "dma_largest", "psra
 UNTIL_CAMERA = ("System Boot", "Before Camera Transition", "After Camera Transition")
 VOICE = ("Before Voice Transition", "After Voice Transition")
 CAPTURE_CHUNK = 4_096 + 4
-"""PSRAM of the capture's chunk and its header; the capture of the recorded firmware had it on its stack."""
+"""PSRAM used by the capture's chunk and its header; in the recorded firmware the chunk was on the capture's stack."""
 
 Started = Callable[[str, Path], Console]
 
@@ -36,7 +36,7 @@ def recording(name: str) -> str:
 
 
 def samples(text: str) -> dict[str, dict[str, int]]:
-    """The first sample of each context. Of a truncated record, the first fields count."""
+    """The first sample of each context. The complete fields at the start of a truncated record are used."""
     found: dict[str, dict[str, int]] = {}
     for context, fields in re.findall(r'@! \{"event":"mem\.sample","context":"([^"]+)"([^\n]*)', text):
         found.setdefault(context, {key: int(value) for key, value in re.findall(r'"(\w+)":(\d+)', fields)})
@@ -55,7 +55,7 @@ def free_at_main(text: str) -> int:
 
 
 def on_the_map_of(log: str, like: str, tmp_path: Path, *extra: str, psram_mb: int = 4) -> Path:
-    """A profile with the memory map of the recorded build on two cores; the shipped profile has that of the current
+    """A profile with the memory map of the recorded build on two cores; the shipped profile has the map of the current
     firmware."""
     regions = re.findall(r"heap_init: At (\w+) len (\w+) \([^)]*\): (\S+)", recording(log))
     heaps = [(int(start, 16), int(size, 16), kind.replace("/", "")) for start, size, kind in regions]
@@ -120,12 +120,12 @@ def start(tmp_path: Path) -> Iterator[Started]:
 
 
 def listen(console: Console, until: str) -> str:
-    """Console output up to a pattern."""
+    """Returns the console output up to a pattern."""
     return console.expect(rf"\A{until}").group(0)
 
 
 def start_of(console: Console) -> str:
-    """The output until boot event and the sample of camera mode have come, in either order."""
+    """The output until both the boot event and the sample of camera mode have arrived, in either order."""
     ends = (r'"free_at_main":\d+', r'"context":"After Camera Transition"[^\n]*\n')
     return listen(console, "".join(rf"(?=.*?{end})" for end in ends) + ".*")
 

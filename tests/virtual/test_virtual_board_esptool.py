@@ -33,7 +33,7 @@ def boards(build: Build, tmp_path_factory: pytest.TempPathFactory) -> Iterator[B
 
 
 class Esptool:
-    """Runs esptool on the board; returns its output. Fails if esptool fails."""
+    """Callable that runs esptool on the board and returns its output; it fails if esptool fails."""
 
     def __init__(self, boards: Boards) -> None:
         self.boards = boards
@@ -122,7 +122,7 @@ def test_build_is_flashed_by_the_files_that_idf_writes(
 def test_any_baud_rate(esptool: Esptool, build: Build, boards: Boards, baud: str) -> None:
     esptool("--baud", baud, "write-flash", *build.esptool_files())
     assert esptool.holds(build)
-    with Console(boards.url) as console:  # works only if the port is back at the console's rate
+    with Console(boards.url) as console:  # works only if the port is set to the console's baud rate again
         console.restart()
 
 
@@ -342,6 +342,6 @@ def test_port_in_use_is_reported_as_busy(esptool: Esptool, boards: Boards) -> No
 
 
 def test_pyserials_rfc2217_client_works(esptool: Esptool, boards: Boards) -> None:
-    # Slow, because pyserial's client waits for seconds; the test is that it ends.
+    # Slow, because pyserial's client waits for seconds. The test only checks that esptool ends.
     output = esptool("--no-stub", "--chip", "esp32", "read-mac", program="import esptool; esptool._main()")
     assert boards.found[0]["mac"] in output

@@ -245,7 +245,7 @@ def test_detached_boards_run_until_they_are_stopped(tmp_path: Path, board_comman
     try:
         assert os.getsid(pid) == pid, "Ctrl-C in the terminal would end it"
         log = Path(found[0]["log"])
-        BoardControl(log.parent).ask("fault", fault="hang")  # reported by the server
+        BoardControl(log.parent).ask("fault", fault="hang")  # the server reports this
         assert "hang" in log.read_text()
         assert board_command("stop", "--all")[0] == 0
         assert process_gone(pid)
@@ -257,7 +257,7 @@ def test_detached_boards_run_until_they_are_stopped(tmp_path: Path, board_comman
 
 
 def test_stop_waits_until_the_place_is_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Otherwise the next `board start --port` would find the port in use."""
+    """If `board stop` returned earlier, the next `board start --port` could find the port in use."""
     lock = server._lock(tmp_path)
     assert lock is not None
     control = BoardControl(tmp_path)
@@ -285,7 +285,7 @@ def test_ctrl_c_while_boards_start_in_the_background_leaves_nothing(
 
 
 def serve_and_flash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> str:
-    """Runs a server whose `board flash` is this shell script; returns its output."""
+    """Runs a server with this shell script in place of `board flash`; returns the output."""
     python = tmp_path / "python"
     python.write_text(f"#!/bin/sh\n{script}\n")
     python.chmod(0o755)
@@ -307,7 +307,7 @@ def test_ctrl_c_while_a_board_is_flashed_ends_both(tmp_path: Path, monkeypatch: 
     pid = tmp_path / "pid"
     begin = time.monotonic()
     serve_and_flash(tmp_path, monkeypatch, f"echo $$ > {pid}; kill -INT $PPID; exec sleep 60")
-    assert time.monotonic() - begin < PATIENCE_S, "it waited until flashing had ended"
+    assert time.monotonic() - begin < PATIENCE_S, "the server did not end before flashing had ended"
     with pytest.raises(ProcessLookupError):
         os.kill(int(pid.read_text()), 0)
     assert running(tmp_path / "state") == []

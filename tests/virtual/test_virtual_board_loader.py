@@ -54,7 +54,7 @@ class Host:
         self.on_run()
 
     def feed(self, data: bytes) -> None:
-        """Sends bytes to the loader, which serves all complete requests."""
+        """Sends bytes to the loader, which processes all complete requests."""
         self.loader.feed(data)
         while self.loader.serve():
             pass
@@ -335,7 +335,7 @@ def test_write_error_is_reported_by_the_next_reply_only(
 
 
 def test_stub_erases_just_ahead_of_its_writes(stub: Host, flash: Flash) -> None:
-    """So after a power cut the flash still has its old content behind the last block."""
+    """Thus after a power cut the flash beyond the last written block has its old content."""
     flash.program(0, bytes(0x6000))
     stub.words(protocol.FLASH_BEGIN, 0x4000, 4, 0x1000, 0x1000)
     stub.block(protocol.FLASH_DATA, 0, b"\x55" * 0x1000)
@@ -422,7 +422,7 @@ def test_flash_read_of_0_bytes_ends_at_once(stub: Host) -> None:
     assert len(stub.raw(slip.encode(SYNC))) == 8
 
 
-# Arbitrary other input
+# Arbitrary input
 
 _OPS = st.sampled_from([*range(0x00, 0x16), *range(0xD0, 0xD8), 0xEF, 0xFF])
 _WORD = st.one_of(

@@ -24,7 +24,8 @@ RECORDED = {
     "recorded-2a9fccf": ("serial_monitor_2a9fccf.txt", 4_419_408),
 }
 FIRST_MUTEX = 96
-"""Bytes of the recorded application's first mutex, allocated between the start of app_main and the first box."""
+"""Bytes used by the recorded application's first mutex, which is allocated between the start of app_main and the first
+box."""
 RESERVED_DMA = 16 * (8_704 + 4)
 
 
@@ -35,7 +36,7 @@ def recorded_lines(log: str) -> list[str]:
 
 
 def heap_lines(lines: list[str]) -> list[str]:
-    """The lines that state memory figures at boot."""
+    """The lines with memory figures at boot."""
     pattern = r"[IWE] (heap_init: At |esp_psram: )"
     return [line for line in lines if re.match(pattern, line)]
 
@@ -82,7 +83,7 @@ def test_tight_dma_profile_differs_from_the_default_only_in_dma_memory() -> None
     taken = default.stats("DMA").free - tight.stats("DMA").free
     assert (
         RESERVED_DMA <= taken <= RESERVED_DMA + 512
-    )  # a block keeps the rest of its hole if that is too small to split off
+    )  # a block includes the remainder of its hole if the remainder is too small for another block
     assert default.stats("SPIRAM") == tight.stats("SPIRAM")
 
 

@@ -36,7 +36,7 @@ USUAL = {
 
 
 def stats(state: str, less: int = 0) -> Any:
-    """Statistics of a window in this state, with `less` bytes below the usual free memory."""
+    """Statistics of a window in this state, with `less` bytes less free memory than usual."""
     values = {name: free - less for name, free in USUAL[state].items()}
     fields = {f"{name}_watermark": free for name, free in values.items()}
     return new("memory_stats_t *", {**fields, **{f"{name}_free": free for name, free in values.items()}})
@@ -53,7 +53,7 @@ class Store:
             lib.adapt_learn(self.store, state.encode(), stats(state, less), ENOUGH)
 
     def apply(self, state: str, less: int = 0, **levels: int) -> dict[str, int]:
-        """Those thresholds of a check in this state that differ from the defaults."""
+        """The thresholds of a check in this state that differ from the defaults."""
         given = {**DEFAULTS, **levels}
         thresholds = new("memory_thresholds_t *", given)
         name = new("char[]", state.encode())
@@ -149,5 +149,5 @@ def test_damaged_store_is_cleared(position: int) -> None:
         [ffi.buffer(store.store)[position % size][0] ^ 1]
     )
     assert not lib.adapt_open(store.store, store.firmware)
-    assert lib.adapt_open(store.store, store.firmware), "the cleared store is whole"
+    assert lib.adapt_open(store.store, store.firmware), "the cleared store is valid"
     assert store.apply("camera", less=100 * KB) == {}

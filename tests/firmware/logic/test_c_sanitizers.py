@@ -1,4 +1,4 @@
-"""Reruns the tests of the pure C files under AddressSanitizer, which must be preloaded into Python."""
+"""Repeats the tests of the pure C files with AddressSanitizer, which is preloaded into a second Python process."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ RUN_BUDGET_S = 300
 
 def test_pure_c_files_under_address_sanitizer() -> None:
     if os.environ.get("HOTPIN_C_SANITIZE"):
-        pytest.skip("this is the run under a sanitizer")
+        pytest.skip("these tests already run under a sanitizer")
     found = subprocess.run(
         [compiler(), "-print-file-name=libasan.so"], capture_output=True, text=True, check=False
     )
@@ -45,7 +45,7 @@ def test_pure_c_files_under_address_sanitizer() -> None:
         "LD_PRELOAD": str(library),
         "ASAN_OPTIONS": "detect_leaks=0",  # Python itself leaks memory
     }
-    # Without capture, which would swallow a sanitizer's report, and without plugins, some of which start processes; so
+    # Without capture, which would hide a sanitizer's report. Without plugins, because some start processes, and thus
     # without the root's conftest.py, which needs plugins.
     options = [
         "-q",

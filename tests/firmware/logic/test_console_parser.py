@@ -62,13 +62,16 @@ def problem_of(problem: Any) -> tuple[str, str, str]:
 
 
 class Parsed:
-    """Feeds a line byte by byte and parses it. Has the result and the parsed request as Python values."""
+    """Passes a line to the parser byte by byte; the attributes are the result and the parsed request as Python
+    values."""
 
     def __init__(self, data: bytes) -> None:
         self._line = PARSER.ffi.new("console_line_t *")
         self._request = PARSER.ffi.new("console_request_t *")
         for byte in data:
-            assert not PARSER.lib.console_line_feed(self._line, bytes([byte])), "a line end inside the line"
+            assert not PARSER.lib.console_line_feed(self._line, bytes([byte])), (
+                "the line ended before its last byte"
+            )
         self.result = PARSER.lib.console_parse(self._line, self._request)
         self.id = self._request.id
         self.hash = self._request.hash
@@ -119,7 +122,7 @@ def test_request_arrives_as_the_host_encoded_it(request_id: int, command: str, a
 def test_damaged_request_is_never_taken_for_another(
     request_id: int, command: str, args: dict[str, str], data: st.DataObject
 ) -> None:
-    """A request in which one byte is changed, lost or inserted must be refused, or be taken for a typed line."""
+    """A request in which one byte is changed, lost or inserted must be refused, or be treated as a typed line."""
     whole = encode_request(request_id, command, args).rstrip(b"\n")
     line = bytearray(whole)
     at = data.draw(st.integers(0, len(line) - 1))
@@ -134,7 +137,7 @@ def test_damaged_request_is_never_taken_for_another(
         line.insert(at, noise)
     parsed = Parsed(bytes(line))
     if parsed.result == OK and parsed.id != 0:
-        assert line.endswith(whole), "only a byte inserted in front leaves a request intact"
+        assert line.endswith(whole), "only a byte inserted before the request may leave it intact"
         assert (parsed.id, parsed.command, parsed.args) == (request_id, command, args)
 
 
@@ -196,7 +199,9 @@ def test_checksum_without_its_mark_is_no_part_of_the_value(mark: bytes) -> None:
 
 def test_lower_case_checksum_is_refused() -> None:
     body = b"2 mem.stats"
-    assert any(digit in b"ABCDEF" for digit in with_crc(body).rpartition(b"*")[2]), "the crc has a letter"
+    assert any(digit in b"ABCDEF" for digit in with_crc(body).rpartition(b"*")[2]), (
+        "the CRC must contain a letter"
+    )
     assert Parsed(with_crc(body)).result == OK
     assert Parsed(b"@%s*%04x" % (body, crc16(body))).result == CRC
 
@@ -333,7 +338,9 @@ def test_base64_gives_the_bytes_or_nothing(data: bytes, room: int) -> None:
     assert fits == (len(data) <= room)
     if fits:
         assert bytes(PARSER.ffi.buffer(out))[: length[0]] == data
-    assert all(byte == 0xAA for byte in bytes(PARSER.ffi.buffer(out))[room:]), "written beyond the room"
+    assert all(byte == 0xAA for byte in bytes(PARSER.ffi.buffer(out))[room:]), (
+        "the function wrote beyond the buffer"
+    )
 
 
 @pytest.mark.parametrize("text", ["", "A", "AAA", "AAA*", "A===", "=AAA", "AA=A", "AA AA", "AAAA="])
@@ -343,7 +350,7 @@ def test_broken_base64_is_refused(text: str) -> None:
     assert not PARSER.lib.console_parse_base64(text.encode(), out, 16, length)
 
 
-# --- Kept replies ------------------------------------------------------------------------------------------
+# --- Stored replies ----------------------------------------------------------------------------------------
 
 
 def read_kept(request_id: int, value: int) -> bytes:
@@ -359,7 +366,7 @@ replies = st.lists(st.tuples(ids, st.lists(reply_lines, min_size=1, max_size=6))
 
 
 request_numbers = itertools.count()
-"""Distinct hashes of requests. The cache outlives one example, so each number is used only once."""
+"""Distinct hashes of requests. The cache persists across Hypothesis's examples, so each number is used only once."""
 
 
 @given(replies)
@@ -374,8 +381,12 @@ def test_last_four_replies_are_kept_whole_or_not_at_all(given_replies: list[tupl
     for (request_id, number), text in reversed(kept):
         room -= len(text)
         expected = text if room >= 0 else b""
-        assert read_kept(request_id, number) == expected, "newest first, up to the size of the cache"
-        assert read_kept(request_id, number + 1_000_000) == b"", "another request with an old id"
+        assert read_kept(request_id, number) == expected, (
+            "only the newest replies that fit into the cache may be found"
+        )
+        assert read_kept(request_id, number + 1_000_000) == b"", (
+            "a different request with a stored id must not be found"
+        )
 
 
 @pytest.mark.parametrize(("last", "kept"), [(1500, {3, 4}), (100, {2, 3, 4})])
@@ -443,7 +454,7 @@ def test_array_across_two_records_has_its_key_once() -> None:
     assert as_text(b'"n":1,"rows":[[1,2],[3]]', unfinished=True) == "n: 1\nrows:\n  1, 2\n  3"
     assert as_text(b'"rows":[[4]],"m":[]', continues=True) == "  4\nm: none"
     assert as_text(b'"n":1,"rows":[]', unfinished=True).split() == ["n:", "1", "rows:"], (
-        "its rows are still to come"
+        "no text may be printed before the rows have arrived"
     )
     assert as_text(b'"names":["c"]', continues=True) == "  c"
 

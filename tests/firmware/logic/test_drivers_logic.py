@@ -1,4 +1,4 @@
-"""Tests the pure C parts of the drivers: the ring between two tasks, and the search for JPEG markers."""
+"""Tests the pure C parts of the drivers: the sound ring between two tasks, and the search for JPEG markers."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Tests the identity in the boot event: strings of any length from the app description must be complete, and each reset
-reason must have its name."""
+"""Tests the identity in the boot event: it must contain strings of any length from the app description completely, and
+the right name of each reset reason."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PARAMS = {"project": "project_name", "version": "project_version", "idf": "idf_v
 
 
 RESET_REASONS = {
-    # cause of the ROM (soc/reset_reasons.h) → name of the reset reason
+    # reset cause of the ROM (soc/reset_reasons.h) → name of the reset reason
     1: "POWERON",
     3: "SW",
     5: "DEEPSLEEP",
@@ -41,7 +41,7 @@ def boot_records(folder: Path, texts: dict[str, str], **params: object) -> list[
 
 
 def assembled(records: list[Any]) -> Any:
-    """The event that these records form. Only the last record may complete it."""
+    """Joins the records of an event; only the last record may complete the event."""
     assembler = EventAssembler()
     *parts, boot = [assembler.feed(record, index) for index, record in enumerate(records)]
     assert not any(parts)
@@ -67,6 +67,6 @@ def test_texts_that_must_be_escaped_arrive_whole_in_several(tmp_path: Path, lett
 
 @pytest.mark.parametrize("cause", RESET_REASONS)
 def test_reset_reason_has_its_name(tmp_path: Path, cause: int) -> None:
-    """Tested here, because only some of the causes can be provoked on a board."""
+    """This is a host test, because a test on a board can cause only some of the resets."""
     boot = assembled(boot_records(tmp_path, {}, rom_cause=cause))
     assert boot.data["reset_reason"] == RESET_REASONS[cause]

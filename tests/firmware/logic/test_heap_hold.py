@@ -21,7 +21,8 @@ SETS = ("DMA", "INTERNAL,8BIT", "INTERNAL", "SPIRAM", "DEFAULT")
 RESIDUE = 4
 """Free memory moves in steps of 4 bytes."""
 SEARCH_ROUNDING = 1 + 1 / 8
-"""The allocator rounds a request up by at most this factor when it searches, so it overlooks a slightly larger hole."""
+"""When the allocator searches, it rounds the request up by at most this factor, so it may miss a hole that is only
+slightly larger than the request."""
 HOLDS = 64
 ESP_OK, ESP_ERR_NO_MEM, ESP_ERR_INVALID_STATE, ESP_ERR_INVALID_SIZE = 0, 0x101, 0x103, 0x104
 
@@ -43,7 +44,7 @@ class Driver:
         self._process.stdin.write(line + "\n")
         self._process.stdin.flush()
         answer = self._process.stdout.readline()
-        assert answer, f"{line!r} ended the driver"
+        assert answer, f"the test program exited after {line!r}"
         return [int(word) for word in answer.split()]
 
     def free(self, caps: str) -> int:
@@ -81,13 +82,15 @@ def board(program: Path) -> Iterator[Driver]:
 
 
 def reachable(free: int, leave: int) -> int:
-    """The smallest level of at least `leave` bytes that allocations can reach: the one equal to `free` modulo 4."""
+    """The smallest amount of free memory of at least `leave` bytes that allocations can reach. It has the same
+    remainder modulo 4 as `free`."""
     return leave + (free - leave) % RESIDUE
 
 
 @pytest.mark.parametrize("caps", SETS)
 def test_level_is_met_to_the_byte(board: Driver, caps: str) -> None:
-    """Starts from an untouched heap; each level is reached with one large block and with small blocks."""
+    """Starts from an untouched heap. Each level must be reached exactly, both with one large block and with small
+    blocks."""
     rng = random.Random(1)
     start = board.free(caps)
     for _ in range(100):
@@ -106,8 +109,8 @@ def test_level_is_met_to_the_byte(board: Driver, caps: str) -> None:
 def test_level_is_met_where_every_small_block_comes_from_one_hole(
     board: Driver, caps: str, leave: int, block: int
 ) -> None:
-    """The hole that serves the small blocks ends up 4 bytes larger than needed, so the search must restart
-    elsewhere."""
+    """The hole from which the small blocks come remains 4 bytes too large, so the search must start again with another
+    hole."""
     assert board.ask(f"leave {caps} {leave} {block}")[2] == leave
 
 
@@ -138,7 +141,7 @@ def test_level_is_met_among_small_holes(board: Driver, caps: str) -> None:
 
 @pytest.mark.parametrize(("block", "count"), [(12, 0), (12, 4501), (1024, 0xFFFFFFFF)])
 def test_more_blocks_than_a_walk_may_take_are_refused(board: Driver, block: int, count: int) -> None:
-    """With 200,000 blocks, each reading would walk the heap for 100 ms with interrupts disabled."""
+    """With 200,000 blocks, each heap walk would take 100 ms with interrupts disabled."""
     start = board.free("SPIRAM")
     assert board.ask(f"split SPIRAM {block} {count}")[0] == ESP_ERR_INVALID_SIZE
     assert board.free("SPIRAM") == start
@@ -146,7 +149,7 @@ def test_more_blocks_than_a_walk_may_take_are_refused(board: Driver, block: int,
 
 
 def test_levels_follow_one_another_in_steps_of_four(board: Driver) -> None:
-    """Runs the sequence of the threshold tests: to the level, 4 bytes below it, and back."""
+    """Performs the steps of the threshold tests: to the level, 4 bytes below it, and back."""
     start = board.free("INTERNAL,8BIT")
     for threshold in (51_203, 20_483, 35_843, 8_191):
         for level in (threshold, threshold - 4, threshold + 64, threshold):
@@ -163,7 +166,7 @@ def test_levels_follow_one_another_in_steps_of_four(board: Driver) -> None:
 
 
 def test_remaining_psram_is_one_block(board: Driver) -> None:
-    """Must fill memory without splitting it: with 96 KB left, a 64 KB buffer must still fit."""
+    """Memory must be filled without being split: if 96 KB are left, a 64 KB buffer must still fit."""
     assert board.ask("leave SPIRAM 98304 0")[2] == 98_304
     assert board.ask("free SPIRAM")[1] >= 65_536
 
@@ -180,7 +183,7 @@ def test_one_block_is_held_or_refused(board: Driver) -> None:
     assert (error, free, blocks) == (ESP_OK, start - 65_540, 1)
     assert board.ask(f"release {identifier}") == [1, 65_536, 1]
     assert board.ask("size SPIRAM 5000000")[0] == ESP_ERR_NO_MEM
-    assert board.ask(f"release {identifier}")[0] == 0, "given back already"
+    assert board.ask(f"release {identifier}")[0] == 0, "the block is already released"
     assert board.free("SPIRAM") == start
 
 
@@ -194,8 +197,8 @@ def test_ids_run_out_and_are_reused(board: Driver) -> None:
 
 @pytest.mark.parametrize(("caps", "kept"), [("DMA", 21), ("SPIRAM", 20)])
 def test_split_leaves_every_second_block(board: Driver, caps: str, kept: int) -> None:
-    """In DMA memory one block more stays, because the blocks are in two heaps, and the last block of each heap
-    stays."""
+    """In DMA memory an additional block remains, because the blocks are in two heaps, and the last block of each heap
+    is kept."""
     start = board.free(caps)
     error, identifier, free, blocks = board.ask(f"split {caps} 1024 40")
     assert (error, blocks, free) == (ESP_OK, kept, start - kept * 1028)
@@ -207,8 +210,8 @@ def test_split_of_everything_leaves_no_room_for_more_than_a_block(board: Driver)
     start = board.free("SPIRAM")
     error, identifier, free, _ = board.ask("split SPIRAM 32768 0")
     assert error == ESP_OK
-    assert free > 98_304, "enough in total for a 64 KB buffer and its margin"
-    assert board.ask("free SPIRAM")[1] < 65_536, "but no block is large enough"
+    assert free > 98_304, "free memory must be enough in total for a 64 KB buffer and its margin"
+    assert board.ask("free SPIRAM")[1] < 65_536, "no single block may be large enough"
     board.ask(f"release {identifier}")
     assert board.free("SPIRAM") == start
 
@@ -216,7 +219,8 @@ def test_split_of_everything_leaves_no_room_for_more_than_a_block(board: Driver)
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("block", [1_024, 4_092, 6_000])
 def test_split_of_everything_leaves_no_hole_larger_than_a_block(board: Driver, block: int, seed: int) -> None:
-    """For any holes before the split, two freed blocks must not merge, nor may one merge with the rest of its hole."""
+    """Whatever holes existed before the split, no two freed blocks may merge, and no freed block may merge with the
+    remainder of its hole."""
     rng = random.Random(seed)
     taken = [board.ask(f"take DMA {rng.randrange(12, 9_000)}")[0] for _ in range(30)]
     for address in rng.sample([address for address in taken if address], 12):
@@ -239,7 +243,7 @@ HEADER = 4
 
 
 def blocks(board: Driver, caps: str, room: int = 4096) -> dict[int, tuple[int, bool, list[int]]]:
-    """For each heap: the address of the first block, whether the list is cut off, and the signed sizes."""
+    """For each heap: the address of the first block, whether the list is truncated, and the signed sizes."""
     words = board.ask(f"blocks {caps} {room}")
     heaps = {}
     while words:
@@ -290,13 +294,13 @@ def test_map_of_a_set_that_no_heap_has_is_empty(board: Driver) -> None:
 
 
 def census(board: Driver) -> dict[int, tuple[int, ...]]:
-    """Number, bytes and checksum of the used blocks, by heap."""
+    """Number, total size and checksum of the used blocks of each heap."""
     words = board.ask("census")
     return {words[at]: tuple(words[at + 1 : at + 4]) for at in range(0, len(words), 4)}
 
 
 def test_census_counts_the_used_blocks_of_every_heap(board: Driver) -> None:
-    """The census must equal what the maps of all heaps show."""
+    """The census must agree with the maps of all heaps."""
     words = board.ask("blocks DEFAULT 4000")
     found = {}
     while words:

@@ -1,6 +1,6 @@
 """Tests the console's line editor: keys, history, completion and screen.
 
-The tests check what a user sees, not bytes: a small terminal emulation turns the output into a screen.
+The tests do not compare bytes. A small terminal emulator renders the output, and the tests compare the screen.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ TERMINAL = b"\x1b[0n"
 """A terminal's reply to the query for its presence."""
 
 unhurried = settings(deadline=None)
-"""No deadline: the host may be busy with other tests."""
+"""Hypothesis settings without a deadline, because the host may be busy with other tests."""
 
 COMMANDS = {
     "help": None,
@@ -60,7 +60,7 @@ COMMANDS = {
 
 
 class Screen:
-    """The rows of an emulated terminal with the width that the editor assumes."""
+    """The rows of an emulated terminal, whose width is the one that the editor assumes."""
 
     def __init__(self) -> None:
         self.rows = [""]
@@ -98,7 +98,7 @@ class Screen:
 
 
 class Typist:
-    """A user of the editor, at a terminal that either answers queries or is plain."""
+    """A user of the editor, at a terminal that either answers queries or is plain (never answers)."""
 
     def __init__(self, answers: bool = True) -> None:
         self.screen = Screen()
@@ -137,7 +137,7 @@ class Typist:
         return True
 
     def press(self, *keys: bytes | str, program: bool = False) -> Typist:
-        """Types text; each line is executed without output."""
+        """Types text; each complete line is executed and prints nothing."""
         for key in keys:
             for byte in key.encode() if isinstance(key, str) else key:
                 if EDITOR.lib.line_editor_feed(self.editor, bytes([byte])):
@@ -167,7 +167,7 @@ class Typist:
 
 
 def check_screen(typist: Typist) -> None:
-    """Asserts that the last row shows the prompt and the line, with the cursor where the editor has it."""
+    """Asserts that the last row contains the prompt and the line, and that the cursor is at the editor's position."""
     text, cursor = typist.text, typist.editor.cursor
     start = max(0, cursor - (COLUMNS - 1 - len(PROMPT)))
     assert typist.row == (PROMPT + text[start:])[: COLUMNS - 1].rstrip()
@@ -217,7 +217,7 @@ key_presses = st.one_of(
 
 
 class Model:
-    """A simple model of the edited line. It does not know the keys for history and completion."""
+    """A simple model of the edited line, without the keys for history and completion."""
 
     def __init__(self) -> None:
         self.text, self.at = "", 0
@@ -312,7 +312,7 @@ def test_long_line_scrolls_sideways_and_is_never_more_than_a_row() -> None:
     assert typist.row == PROMPT + "a" * 11 + "b" * 60
     typist.press(HOME)
     assert typist.row == PROMPT + "a" * 60 + "b" * 11
-    assert len(typist.screen.rows) == 2, "greeting and line"
+    assert len(typist.screen.rows) == 2, "the history must contain the greeting and the line"
 
 
 def test_truncated_line_is_not_executed() -> None:
@@ -357,13 +357,13 @@ def test_plain_terminal_gets_plain_text_only(keys: list[bytes], logs: bool) -> N
         typist.press(key)
         assert typist.editor.cursor == len(typist.text), "a plain terminal cannot move the cursor"
         longest = max(longest, len(typist.text))
-        if longest < COLUMNS - len(PROMPT):  # cannot erase text that has wrapped
+        if longest < COLUMNS - len(PROMPT):  # a plain terminal cannot erase text that has wrapped
             assert typist.row == (PROMPT + typist.text).rstrip() or not typist.text
         if logs:
             typist.log("I (1) TASK: line")
     assert b"\x1b" not in typist.screen.raw.replace(b"\x1b[5n", b"")
     for line in re.split(rb"\r\n", typist.screen.raw)[:-1]:
-        assert b"TASK" not in line or line == b"I (1) TASK: line", "starts on a new row"
+        assert b"TASK" not in line or line == b"I (1) TASK: line", "the output must start on a new row"
 
 
 def test_plain_terminal_corrects_the_end_of_its_line() -> None:
@@ -375,7 +375,7 @@ def test_plain_terminal_corrects_the_end_of_its_line() -> None:
     assert typist.press("\n").lines == ["mem.self", "mem.self"]
 
 
-# --- Programs ----------------------------------------------------------------------------------------------
+# --- Requests from programs --------------------------------------------------------------------------------
 
 requests = st.builds(
     encode_request,
@@ -442,7 +442,7 @@ def test_at_sign_in_a_typed_line_is_kept_and_not_echoed() -> None:
     typist.press("mem.log context=a@b", "\n")
     assert typist.lines == ["mem.log context=a@b"]
     assert PROMPT + "mem.log context=a" in typist.screen.rows
-    assert typist.press(UP).text == "", "not recalled: it would be shown"
+    assert typist.press(UP).text == "", "the recalled line would be visible"
 
 
 # --- History -----------------------------------------------------------------------------------------------
@@ -539,7 +539,8 @@ def test_tab_completes_inside_the_line() -> None:
 @unhurried
 @given(st.lists(key_presses, max_size=12), st.booleans())
 def test_harness_reads_the_whole_log_while_a_user_types(keys: list[bytes], answers: bool) -> None:
-    """Works because the editor erases its row, or ends it with a newline, before a log line is written."""
+    """The editor erases its row, or ends it with a newline, before a log line is written, so the log lines are
+    complete."""
     typist = Typist(answers)
     expected = []
     for key in keys:
@@ -553,4 +554,4 @@ def test_harness_reads_the_whole_log_while_a_user_types(keys: list[bytes], answe
     scanner.close()
     assert scanner.tally.levels["I"] == len(expected)
     interrupted = [line.text for line in passed_on if "TASK" in line.text]
-    assert interrupted == [], "no line looks interrupted by another"
+    assert interrupted == [], "no line may appear to be interrupted by another line"

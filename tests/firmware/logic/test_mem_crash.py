@@ -1,4 +1,4 @@
-"""Tests the memory story in core dumps: what the firmware writes, and the host's reader."""
+"""Tests the memory story in core dumps: the data that the firmware writes, and the host's reader."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ def test_ring_keeps_a_day_of_rows_and_leaves_room_in_the_partition() -> None:
     rows = const("HISTORY_GROUP_ROWS")
     entries = 2 + -(-lib.history_group_size(rows) // 32)
     assert rows * (const("HISTORY_GROUPS") - 1) + 1 == const("MEMORY_HISTORY_ROWS_MIN") >= 24 * 6
-    assert entries * (const("HISTORY_GROUPS") + 1) <= 5 * 126 * 0.6, "the sixth page is spare"
+    assert entries * (const("HISTORY_GROUPS") + 1) <= 5 * 126 * 0.6, "one of the six pages must remain empty"
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,9 @@ def test_cut_extended_or_misplaced_groups_are_invalid() -> None:
     assert lib.history_group_valid(group, size, 0)
     for other in range(2 * size):
         assert lib.history_group_valid(group, other, 0) == (other == size)
-    assert not lib.history_group_valid(group, size, 1), "a group copied to another place"
+    assert not lib.history_group_valid(group, size, 1), (
+        "a group that was copied to another position must be invalid"
+    )
 
 
 def test_rows_out_of_sequence_or_with_unknown_values_are_invalid() -> None:
@@ -106,7 +108,7 @@ def test_rows_out_of_sequence_or_with_unknown_values_are_invalid() -> None:
         change(group)
         count = group.count
         last = ffi.new("memory_history_row_t *", group.rows[count - 1])
-        lib.history_group_add(group, last)  # changed, but with a correct checksum
+        lib.history_group_add(group, last)  # other content with a correct checksum
         return bool(lib.history_group_valid(group, size, 0))
 
     def state(group: Any) -> None:
@@ -158,7 +160,7 @@ def test_host_reads_what_the_firmware_stores() -> None:
     assert const("MEMORY_HISTORY_ROWS_MIN") == memory_history.ROWS_MIN
 
 
-# --- The row in progress ---
+# --- The current row ---
 
 
 def add(window: Any, at_ms: int, state: str = "camera", **values: int) -> None:

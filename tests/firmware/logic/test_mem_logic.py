@@ -49,7 +49,7 @@ def make_thresholds(**fields: int) -> Any:
 
 
 class Levels:
-    """State machine under test; check() returns the levels entered ("+") and left ("-") by one sample."""
+    """State machine under test; check() returns the levels that one sample enters ("+") or leaves ("-")."""
 
     def __init__(self, **thresholds: int) -> None:
         self.state = new("mem_levels_t *")
@@ -216,7 +216,7 @@ def test_maximum_number_of_changes_in_one_check() -> None:
 
 @dataclass
 class OneLevel:
-    """Model of one threshold level of one memory, as specified."""
+    """Model of one threshold level of one memory type, written from the specification."""
 
     threshold: int
     active: bool = False
@@ -248,10 +248,12 @@ def test_state_machine_against_a_model(memory: str, pair: tuple[int, int], value
         critical.update(value)
         for change in levels.check(**{f"{memory}_free": value}):
             sign, level = change[0], change.removeprefix(change[0] + memory.upper() + "_")
-            assert announced[level] == (sign == "-"), "entered twice, or left without being entered"
+            assert announced[level] == (sign == "-"), (
+                "a level was entered twice, or left without having been entered"
+            )
             announced[level] = sign == "+"
         assert announced["CRITICAL"] == critical.active
-        assert announced["LOW"] <= low.active, "LOW is still raised after it was left"
+        assert announced["LOW"] <= low.active, "LOW was raised again after it was left"
         if value < low.threshold and not critical.active:
             assert announced["LOW"]
 
@@ -327,8 +329,8 @@ def class_step(size: int, classes: int) -> int:
 
 
 def rounded_request(size: int, classes: int) -> int:
-    """The block size for which the allocator searches: at least 12, rounded up to 4 and then to the step of its
-    class."""
+    """The block size for which the allocator searches: at least 12 bytes, rounded up to a multiple of 4 and then to the
+    next size class."""
     size = max(12, -(-size // 4) * 4)
     step = class_step(size, classes)
     return -(-size // step) * step
@@ -346,7 +348,7 @@ def size_class(size: int, classes: int) -> tuple[int, int]:
 def test_fit_is_exact_on_both_sides(classes: int, block: int, request: int) -> None:
     fit = lib.mem_place_fit(block, SL_LOG2[classes])
     for wanted in (request, fit - 1, fit, fit + 1):
-        # The allocator takes any block of the class of the rounded request or a higher class.
+        # The allocator uses any block in the size class of the rounded request or in a higher class.
         served = size_class(rounded_request(wanted, classes), classes) <= size_class(block, classes)
         assert served == (wanted <= fit), (wanted, fit)
 
@@ -369,7 +371,7 @@ def place(heaps: list[tuple[int, list[int]]], sizes: list[int], passes: Sequence
 
 
 def allocate(heaps: list[tuple[int, list[int]]], sizes: list[int]) -> int:
-    """Number of blocks that the allocator places, assuming that it takes the smallest block of a class first."""
+    """Number of blocks that the allocator places if it uses the smallest free block of a class first."""
     heaps = [(classes, list(free)) for classes, free in heaps]
     for done, size in enumerate(sizes):
         for classes, free in heaps:
@@ -425,7 +427,7 @@ def test_enough_free_memory_without_a_large_block_is_not_placeable() -> None:
 
 
 def test_camera_block_never_fits_the_dma_pool() -> None:
-    # The 32 KB pool has at most 32,031 bytes free; camera_controller needs one block of 32,768.
+    # In the 32 KB pool at most 32,031 bytes are free; camera_controller needs a block of 32,768.
     assert not place([(16, [32_024])], [32_768]).placeable
     assert place([(16, [32_024]), (16, [65_536])], [32_768]).placeable
 
@@ -528,10 +530,10 @@ SIZE = MODULE.const("MEMORY_HISTORY_SIZE")
 
 
 class Boot:
-    """One boot of the board, on a ring that outlives it."""
+    """One boot of the board, with a ring that persists across boots."""
 
     def __init__(self, ring: Any, boot_count: int) -> None:
-        self.ring = ring  # a reference, because cffi would free the memory of the banks
+        self.ring = ring  # keeps a reference, because cffi would otherwise free the memory of the banks
         last_valid = new("bool *")
         boot = new("memory_last_boot_t *", {"boot_count": boot_count, "boot_id": boot_count * 1000})
         index = lib.mem_ring_open(ring, boot, last_valid)
@@ -697,7 +699,7 @@ def test_failed_allocations_of_many_tasks_are_never_torn_nor_uncounted() -> None
         thread.join()
     done.set()
     reader.join()
-    put(0)  # its record also reports the failures lost before
+    put(0)  # the record of this failure also reports the failures lost before it
     some, missed = drain()
     assert all((size, caps) == (time * 3, time * 5) for time, size, caps in taken)
     assert len(set(taken)) == len(taken)

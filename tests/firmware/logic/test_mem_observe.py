@@ -47,10 +47,10 @@ def test_observers_are_called_with_the_state_and_whether_it_was_steady() -> None
     assert sample(critical=True) == ["camera", True, False, True]
     lib.mem_observe_set_state(states[""])
     lib.mem_observe_set_state(states["camera"])
-    assert sample() == ["camera", False, False, False], "a change that was undone within the window"
+    assert sample() == ["camera", False, False, False], "the state changed and changed back within the window"
     lib.mem_observe_set_state(states[""])
     assert sample() == ["", False, False, False]
-    assert sample() == ["", False, False, False], "no state is never steady"
+    assert sample() == ["", False, False, False], "without a state, a window must never be steady"
     lib.mem_observe_set_state(states["voice"])
     assert sample()[:2] == ["voice", False]
     assert sample()[:2] == ["voice", True]

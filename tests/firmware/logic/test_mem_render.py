@@ -19,7 +19,7 @@ ffi, lib, new = MODULE.ffi, MODULE.lib, MODULE.new
 LINE_MAX = MODULE.const("MEM_LINE_MAX")
 CANARY = b"\xa5" * 16
 
-# "System Boot" recorded on a real board, with this firmware's fragmentation and deltas of both signs.
+# "System Boot" as recorded on a real board, but with this firmware's fragmentation and with deltas of both signs.
 SYSTEM_BOOT = {
     "stats": {
         "timestamp_ms": 1861,
@@ -104,7 +104,7 @@ def test_the_box_of_a_recorded_boot() -> None:
 def guide_box() -> list[str]:
     text = shared_data("mission/memory_management_guide.md").read_text()
     found = re.search(r"^╔.*?^╚═*$", text, re.S | re.M)
-    assert found, "the guide has no box"
+    assert found, "the guide contains no box"
     return found[0].splitlines()
 
 

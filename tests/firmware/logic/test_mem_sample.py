@@ -36,7 +36,8 @@ def driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_figures_and_predictions_match_the_allocator(driver: Path, seed: int) -> None:
-    """Whether a block is available must be predicted exactly; a predicted placement may rarely be wrong."""
+    """The prediction whether one block fits must always be right; the prediction for several blocks may rarely be
+    wrong."""
     counts = run_driver(driver, seed, STEPS)
     assert counts["checks"] / 10 < counts["yes"] < counts["checks"] * 9 / 10, "both answers must occur"
     assert counts["places"] / 10 < counts["placeable"] < counts["places"] * 9 / 10, "both answers must occur"

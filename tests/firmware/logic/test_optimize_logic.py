@@ -1,4 +1,4 @@
-"""Tests when automatic optimisation tries, waits and gives up."""
+"""Tests when automatic optimisation makes an attempt, waits or gives up."""
 
 from __future__ import annotations
 
@@ -40,5 +40,5 @@ def test_attempt_that_does_not_help_is_the_last_until_the_cause_has_ended() -> N
     assert (record.record.attempts, record.record.helped, record.record.gave_up) == (1, 0, True)
     assert not record.due(10 * COOLDOWN)
     assert not record.due(1, needed=False)
-    assert not record.due(COOLDOWN - 1), "still cooling"
+    assert not record.due(COOLDOWN - 1), "the minimum time between two attempts is not over"
     assert record.due(COOLDOWN)

@@ -80,7 +80,7 @@ def test_each_block_is_taken_once(count: int) -> None:
     taken = [pool.take() for _ in range(count)]
     assert taken == [pool.blocks + 8 * number for number in range(count)]
     assert taken[-1] + 8 == int(ffi.cast("uintptr_t", pool.memory)) + pool.size, (
-        "the last block ends the memory"
+        "the last block must end where the memory ends"
     )
     assert (pool.pool.used, pool.pool.high_water) == (count, count)
     assert pool.take() == 0

@@ -42,7 +42,8 @@ class Announcement:
 
 
 class Windows:
-    """Feeds windows of one application state. Only internal memory varies; the other memory types have plenty."""
+    """Passes windows of one application state to the prediction. Only internal memory varies; the other memory types
+    always have enough free memory."""
 
     def __init__(self) -> None:
         self.state = new("predict_state_t *")
@@ -76,10 +77,10 @@ class Windows:
 
 @dataclass(frozen=True)
 class Drain:
-    """Result of one simulated drain of memory."""
+    """Result of one simulated memory drop."""
 
     ahead: float
-    """Windows between the announcement and the warning level; negative if it was not announced."""
+    """Number of windows from the announcement to the warning level; negative if the fall was not announced."""
     is_inside: bool
     """The warning level was reached within the announced interval."""
 
@@ -178,9 +179,9 @@ def test_old_and_crowded_windows_are_not_used() -> None:
     assert count == 20 - MODULE.const("PREDICT_WARM_UP")
     crowded = MODULE.const("TREND_SPACING_MIN_MS") - 1
     windows.add(CAMERA_FREE, after_ms=crowded)
-    assert windows.state.count == count, "too close to the last one"
+    assert windows.state.count == count, "a window too close to the previous one must not be used"
     windows.add(CAMERA_FREE, after_ms=MODULE.const("TREND_SPAN_MAX_MS") - crowded)
-    assert windows.state.count == 2, "the last one is still within the span"
+    assert windows.state.count == 2, "the previous window is still within the span"
 
 
 def test_time_of_a_level_line_is_never() -> None:

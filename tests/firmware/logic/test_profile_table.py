@@ -89,7 +89,7 @@ class Table:
 
     @property
     def held(self) -> int:
-        """Total bytes in use: those in all rows, and those of lost blocks."""
+        """Total bytes in use: the sum of all rows plus the lost blocks."""
         return sum(row.use.bytes for row in self.rows) + sum(self.table.loss.bytes)
 
 
@@ -123,7 +123,7 @@ def test_each_frame_tells_sites_apart() -> None:
 
 
 def test_block_at_a_known_address_replaces_the_old_one() -> None:
-    """This happens if heap_caps returns an address again before the profile has recorded its free."""
+    """This happens if heap_caps reuses an address before the profile has recorded that the old block was freed."""
     table = Table()
     table.add(64, 100, frames=(1,))
     table.add(64, 30, frames=(2,))

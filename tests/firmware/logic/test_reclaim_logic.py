@@ -100,13 +100,13 @@ def test_third_run_without_gain_is_the_last_but_on_request() -> None:
     assert lib.reclaim_is_skipped(item)
     assert not lib.reclaim_may_run(item, REFUSAL, PSRAM)
     assert lib.reclaim_may_run(item, REQUEST, PSRAM)
-    assert not lib.reclaim_count(item, 0), "is announced once"
+    assert not lib.reclaim_count(item, 0), "a skipped reclaimer must be announced only once"
     assert (item.runs, item.gained) == (4, 0)
     for _ in range(300):
         lib.reclaim_count(item, 0)
     assert lib.reclaim_is_skipped(item), "the counter does not wrap"
     assert not lib.reclaim_count(item, 100)
-    assert lib.reclaim_may_run(item, LOW, PSRAM), "a gain on request ends it"
+    assert lib.reclaim_may_run(item, LOW, PSRAM), "a gain on request must end the skipping"
 
 
 def test_gain_between_runs_starts_the_count_again() -> None:
@@ -126,7 +126,8 @@ def test_level_is_left_a_tenth_or_1_kb_above_its_threshold(threshold: int, leave
 
 
 class Level:
-    """The reclaimers' level of one memory type, with its warning at 50,000 bytes and critical at 20,000."""
+    """The reclaimers' level of one memory type, whose warning threshold is 50,000 bytes and critical threshold 20,000
+    bytes."""
 
     def __init__(self) -> None:
         self._level, self._target = new("reclaim_level_t *"), new("uint32_t *")
@@ -146,11 +147,11 @@ def test_each_level_is_entered_once_until_it_is_left() -> None:
     assert level.sample(20_000) is None
     assert level.sample(19_999) == (CRITICAL, 22_000)
     assert level.sample(21_999) is None
-    assert level.sample(19_000) is None, "the critical level was not left"
+    assert level.sample(19_000) is None, "the critical level is still active"
     assert level.sample(22_000) is None
     assert level.sample(19_999) == (CRITICAL, 22_000)
     assert level.sample(54_999) is None
-    assert level.sample(49_000) is None, "the level was not left"
+    assert level.sample(49_000) is None, "the level is still active"
     assert level.sample(55_000) is None
     assert level.sample(49_999) == (LOW, 55_000)
 

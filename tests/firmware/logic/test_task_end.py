@@ -27,7 +27,7 @@ def test_the_wait_ends_when_the_memory_is_free(board: Board, case: str) -> None:
 def test_the_wait_times_out_when_no_idle_task_runs(board: Board) -> None:
     result = board.run("task_keeps_the_processor")
     assert_checks_hold(result)
-    # Up to one tick less, because the first was already in progress.
+    # Up to one tick less, because the first tick had already started.
     assert 49 <= result.value("TASKS waited_ms") <= 60
 
 

@@ -222,8 +222,8 @@ def test_longest_record_has_the_maximum_length() -> None:
 
 
 def test_identity_of_a_build_fits_into_one_record() -> None:
-    """The fields of sys.info as written by identity.c, in a reply with the longest id. The strings come from
-    a real build."""
+    """Writes the fields of sys.info like identity.c, in a reply with the longest id. The strings come from a real
+    build."""
     record = Record().reply(65535)
     r = record.r
     lib.telemetry_bool(r, b"ok", True)

@@ -27,7 +27,7 @@ INIT, CAMERA, VOICE, ERROR, SHUTDOWN = range(5)
 
 @dataclass(frozen=True)
 class Step:
-    """One step. cost: bytes that `run` takes and `undo` frees; errors: results of its functions."""
+    """One step. cost: bytes that `run` allocates and `undo` frees; errors: return values of the step's functions."""
 
     cost: int = 0
     run_err: int = OK

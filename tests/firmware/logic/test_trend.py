@@ -1,4 +1,4 @@
-"""Compares the firmware's trend estimator with the host's, which the leak verdict uses."""
+"""Compares the firmware's trend estimator with the host's estimator, which the leak verdict uses."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Fit:
     high: float
 
     def differs_from(self, other: Fit) -> float:
-        """The largest difference of the three values, as a share of the interval's width (of 1 B if that is larger)."""
+        """The largest difference of the three values, divided by the interval's width (by 1 B if that is larger)."""
         scale = max(1.0, other.high - other.low)
         return max(abs(mine - theirs) for mine, theirs in zip(self.row, other.row, strict=True)) / scale
 
@@ -78,7 +78,7 @@ def test_board_and_host_find_the_same_slope_and_interval() -> None:
     same = sum(board.differs_from(host) < 0.02 for board, host in found)
     assert same >= 0.95 * len(found)
     slopes = max(abs(board.slope - host.slope) for board, host in found)
-    assert slopes < 0.03, "the slope depends on no rank"
+    assert slopes < 0.03, "the slopes must be equal if no rank decides"
 
 
 def test_board_and_host_give_the_same_verdict_on_a_fall() -> None:

@@ -78,7 +78,7 @@ class Outcome:
 
 
 def parse(data: bytes, stream_bytes: int = 0, pieces: int = 0) -> Outcome:
-    """Feeds data to the parser in chunks of `pieces` bytes; 0: all at once."""
+    """Passes data to the parser in chunks of `pieces` bytes; 0: all at once."""
     parser = WAV.new("wav_parser_t *")
     WAV.lib.wav_parser_init(parser, stream_bytes)
     at = 0
@@ -211,11 +211,11 @@ def test_incomplete_header_is_neither_accepted_nor_refused() -> None:
 
 
 REFUSED_EARLIER = {
-    # number of announced bytes: the error, and the number of bytes after which the parser reports it
-    **dict.fromkeys(range(20, 23), ("WAV_BAD_LENGTH", 20)),  # the first chunk is cut
+    # number of announced bytes → the error, and the number of bytes after which the parser reports it
+    **dict.fromkeys(range(20, 23), ("WAV_BAD_LENGTH", 20)),  # the first chunk is truncated
     **dict.fromkeys(range(23, 25), ("WAV_NO_SAMPLES", 20)),  # nothing follows the first chunk
-    **dict.fromkeys(range(32, 48), ("WAV_BAD_LENGTH", 32)),  # the format is cut
-    48: ("WAV_NO_SAMPLES", 48),  # nothing follows the format
+    **dict.fromkeys(range(32, 48), ("WAV_BAD_LENGTH", 32)),  # the format chunk is truncated
+    48: ("WAV_NO_SAMPLES", 48),  # nothing follows the format chunk
 }
 
 
@@ -285,7 +285,7 @@ def test_every_error_has_its_text() -> None:
 
 def test_parser_survives_any_bytes(tmp_path: Path) -> None:
     if os.environ.get("HOTPIN_C_SANITIZE"):
-        pytest.skip("this is the run of the other tests under a sanitizer")
+        pytest.skip("the other tests already run under a sanitizer")
     decoder = COMPONENTS / "tts_decoder" / "src"
     sources = [
         PROJECT_ROOT / "tests" / "firmware" / "fuzz" / "sources" / "wav_parser_fuzz.c",

@@ -1,7 +1,8 @@
 """Runs the monitor task and the log queue under concurrent use, with ThreadSanitizer and AddressSanitizer.
 
-The component runs on a fake FreeRTOS on top of pthreads (tests/fakes/), so its tasks really run in parallel: two start
-and stop the monitor 1,000 times while three others log. Sometimes the UART is full or the creation of a task fails.
+The component runs on a fake FreeRTOS on top of pthreads (tests/fakes/), so its tasks really run in parallel. Two tasks
+start and stop the monitor 1,000 times while three other tasks log. Sometimes the UART is full, or the creation of a
+task fails.
 """
 
 from __future__ import annotations

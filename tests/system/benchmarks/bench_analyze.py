@@ -1,10 +1,11 @@
-"""Speed and memory of `hotpin-hil analyze`: recorded logs, and long logs through a pipe, next to `grep -c`.
+"""Measures speed and memory of `hotpin-hil analyze` on recorded logs and on long logs through a pipe, compared with
+`grep -c`.
 
     python -m tests.system.benchmarks.bench_analyze [--megabytes N] [--log FILE …]
 
-A long log repeats the given logs (default: the recorded ones next to this checkout), a log made from the firmware's own
-formats, or one of the kinds that take longest; it is never on disk. Speed is bytes per second of the process's
-processor time. `grep -c` reads the same bytes in the same run, for the words that the scanner looks for.
+A long log is never on disk. It repeats the given logs (default: the recorded logs next to this checkout), a log made
+from the firmware's own formats, or a log of a kind that takes longest. Speed is bytes per second of the process's
+processor time. `grep -c` searches the same bytes in the same run for the words that the scanner searches for.
 """
 
 from __future__ import annotations
@@ -34,14 +35,14 @@ LIMIT_MB_S, LIMIT_WORST_MB_S = 50.0, 20.0
 """Limits in MB per second of one processor."""
 LIMIT_MB = 100.0
 WORST_SHARE = 10
-"""The logs of the worst kinds are shorter by this factor."""
+"""Factor by which the logs of the kinds that take longest are shorter."""
 GREP_PATTERN = f"{HEADLESS.pattern.decode()}|{MEMORY.pattern.decode()}|^[EW] \\("
 GREP = ("env", "LC_ALL=C", "grep", "-acP", GREP_PATTERN)
 COMMAND = (sys.executable, "-m", "hotpin_hil", "analyze", "--json")
 
 
 def made_log() -> bytes:
-    """A log of several cycles as this firmware prints them, with lines from other components."""
+    """A log of several cycles in this firmware's format, with lines from other components."""
     lines = [b"rst:0x1 (POWERON_RESET),boot:0x13 (SPI_FAST_FLASH_BOOT)", b"I (566) cpu_start: Multicore app"]
     for cycle in range(200):
         t_ms = 2_000 + 900 * cycle
@@ -92,7 +93,7 @@ def errors_log() -> bytes:
 
 
 def texts_log() -> bytes:
-    """A log of lines that all differ in more than their numbers."""
+    """A log of lines that differ not only in their numbers."""
     return b"".join(
         b"E (%d) app: request %x was not answered\n" % (20 * number, number * 7919)
         for number in range(50_000)

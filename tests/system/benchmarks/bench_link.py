@@ -1,4 +1,5 @@
-"""Command round trip over RFC 2217: this harness against stock pytest-embedded, in the same run.
+"""Measures the round trip of a command over RFC 2217, with this harness and with stock pytest-embedded, in the same
+run.
 
     python -m tests.system.benchmarks.bench_link [--count N] [--echo]
 
@@ -8,9 +9,8 @@ Three ways to send the same request and read the reply:
 - dut.expect:    write and expect on our serial service (what an IDF user's own test does)
 - stock:         write and expect on pytest-embedded's serial service and pyserial's RFC 2217 client
 
-The request goes to a virtual board that runs the host build of the firmware; with --echo, or without that
-build, to an echo server in a separate process. The set-up of a test (open, reset, wait until ready) is
-measured too.
+The request goes to a virtual board that runs the host build of the firmware; with --echo, or without that build, to an
+echo server in a separate process. The set-up of a test (open, reset, wait until ready) is also measured.
 """
 
 from __future__ import annotations
@@ -214,8 +214,14 @@ def report(results: dict[str, list[float]], stock: list[float] | StockFailure, w
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="round trip of a console command, ours against stock")
-    parser.add_argument("--count", type=int, default=500, help="round trips of ours (default: 500)")
-    parser.add_argument("--echo", action="store_true", help="measure the host's side only")
+    parser.add_argument(
+        "--count", type=int, default=500, help="number of round trips with this harness (default: 500)"
+    )
+    parser.add_argument(
+        "--echo",
+        action="store_true",
+        help="use an echo server instead of a virtual board, to measure only the host's side",
+    )
     options = parser.parse_args()
     logging.disable(logging.WARNING)
     boots = not options.echo and (NATIVE_BUILD_DIR / "flasher_args.json").is_file()

@@ -1,9 +1,9 @@
-"""The report of a run of 1,000 cycles: how long `hotpin-hil report` takes, and how large the page is.
+"""Measures how long `hotpin-hil report` takes for a run of 1,000 cycles, and how large the page is.
 
     python -m tests.system.benchmarks.bench_report [--cycles N]
 
-The results file is synthetic: the number of tests, values and raw logs of the suite, and one test of N cycles with four
-samples and two mode changes each.
+The results file is synthetic. It has as many tests, values and raw logs as a run of the suite, and one test of N cycles
+with four samples and two mode changes each.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from tests.evidence.test_evidence import END, RUN, row, verdict
 from tests.support.command import run_command
 
 LIMIT_S, LIMIT_MB = 5.0, 5.0
-"""Promised limits."""
+"""Promised limits in seconds and in MB."""
 TESTS, VALUES = 190, 10
 CYCLE_MS = 900
 MAC = "24:0a:c4:00:00:01"
@@ -65,7 +65,7 @@ def cycling(test: str, cycles: int) -> Iterator[lines.ResultsLine]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="time and size of the report of a long run")
-    parser.add_argument("--cycles", type=int, default=1_000, help="of one test (default: 1,000)")
+    parser.add_argument("--cycles", type=int, default=1_000, help="cycles of the long test (default: 1,000)")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

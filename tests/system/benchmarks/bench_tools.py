@@ -1,4 +1,5 @@
-"""Waiting times of a user with this harness and with the stock tools, in the same run on the same virtual board.
+"""Measures a user's waiting times with this harness and with the stock tools, in the same run on the same virtual
+board.
 
     python -m tests.system.benchmarks.bench_tools [--only NAME]
 
@@ -7,8 +8,8 @@
 - flash: esptool writes 721 KB at 921600 baud. Stock: the same esptool on pyserial's RFC 2217 client.
 - boards: start of 20 boards until all accept a connection. Stock: 20 instances of esptool's esp_rfc2217_server.
 
-A measurement that would take longer than LIMIT_S ends there and shows LIMIT_S. The row of a stock tool that fails shows
-the reason.
+A measurement that would take longer than LIMIT_S is ended then and reported as LIMIT_S. If a stock tool fails, its row
+contains the reason.
 """
 
 from __future__ import annotations
@@ -42,7 +43,8 @@ FLASH_BYTES = 721 * 1024
 BOARDS = 20
 SETUPS = 3
 STOCK_TRIES = 3
-"""The stock tools restore the baud rate after the board has started to boot, and may miss its first output."""
+"""Number of attempts with a stock tool. Stock tools restore the baud rate only after the board has started to boot, and
+may miss its first output."""
 STOCK_ESPTOOL = "import esptool; esptool._main()"
 
 TEST = """
@@ -55,7 +57,7 @@ def test_set_up(dut, number):
 
 
 Row = tuple[str, float, float | StockFailure]
-"""What is measured, and the seconds of ours and of the stock tool."""
+"""Name of the measurement, seconds with this harness, and seconds with the stock tool or its failure."""
 
 
 class Failed(Exception):
@@ -96,8 +98,8 @@ def erased_board(folder: Path) -> Iterator[str]:
 
 
 def set_ups(folder: Path, options: list[str]) -> tuple[float, float]:
-    """Times of set-ups of a test on a board that is erased at first, in seconds: the first, and the shortest later
-    one."""
+    """Durations in seconds of test set-ups on a board that is erased at first: the first set-up, and the shortest of
+    the later ones."""
     (folder / "test_set_up.py").write_text(TEST.format(setups=SETUPS))
     with erased_board(folder) as port:
         command = [sys.executable, "-m", "pytest", "test_set_up.py", "--rootdir", str(folder)]
@@ -112,7 +114,7 @@ def set_ups(folder: Path, options: list[str]) -> tuple[float, float]:
         for seconds, phase, number in re.findall(r"([\d.]+)s (setup|call) +\S*\[(\d+)\]", output)
     }
     if any(("setup", number) not in phases for number in range(SETUPS)):
-        raise Failed(f"pytest shows the durations of {len(phases)} phases:\n{output[-2000:]}")
+        raise Failed(f"pytest reported the durations of only {len(phases)} phases:\n{output[-2000:]}")
     waits = [phases["setup", number] + phases.get(("call", number), 0.0) for number in range(SETUPS)]
     return waits[0], min(waits[1:])
 
@@ -128,7 +130,7 @@ def stock_set_ups(folder: Path) -> tuple[float, float]:
 
 
 def flash(folder: Path, program: str) -> float:
-    """Duration of a whole run of esptool, in seconds."""
+    """Duration of a complete run of esptool, in seconds."""
     image = folder / "image.bin"
     image.write_bytes(random.Random(721).randbytes(FLASH_BYTES))  # random, so that compression has no effect
     with erased_board(folder) as port:
@@ -181,7 +183,7 @@ def start_servers(_folder: Path) -> float:
         for port, server in zip(ports, servers, strict=True):
             while not listens(port):
                 if server.poll() is not None:
-                    raise Failed(f"esp_rfc2217_server ended with status {server.returncode}")
+                    raise Failed(f"esp_rfc2217_server exited with status {server.returncode}")
                 if time.perf_counter() - began > LIMIT_S:
                     return LIMIT_S
                 time.sleep(0.005)
@@ -197,7 +199,7 @@ def start_servers(_folder: Path) -> float:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that were free a moment ago, which another process may take."""
+    """Ports that are free now; another process may open them at any time."""
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
     ports = [listener.getsockname()[1] for listener in sockets]
     for listener in sockets:
@@ -248,7 +250,7 @@ def main() -> int:
     parser.add_argument("--only", choices=["setup", "flash", "boards"])
     only: str | None = parser.parse_args().only
     if not (NATIVE_BUILD_DIR / "flasher_args.json").is_file():
-        print(f"error: no host build in {NATIVE_BUILD_DIR}; make native", file=sys.stderr)
+        print(f"error: no host build in {NATIVE_BUILD_DIR}; run make native", file=sys.stderr)
         return 1
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as name:

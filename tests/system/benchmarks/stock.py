@@ -12,12 +12,12 @@ Measured = TypeVar("Measured")
 
 _REASON_MAX = 120
 _TELLING = ("FAILED ", "ERROR ", "E  ")
-"""Beginnings of the lines that say why pytest failed; other tools give the reason in their last line."""
+"""Prefixes of the lines in which pytest states why a test failed; other tools state the reason in their last line."""
 
 
 @dataclass(frozen=True)
 class StockFailure:
-    """A stock tool failed, for this reason."""
+    """The failure of a stock tool, with its reason."""
 
     reason: str
 
@@ -29,7 +29,7 @@ def measure_stock(measure: Callable[[], Measured]) -> Measured | StockFailure:
     """Result of the measurement of a stock tool, or its failure. Ctrl-C ends the benchmark as usual."""
     try:
         return measure()
-    except Exception as error:  # the benchmark does not control what a stock tool raises
+    except Exception as error:  # a stock tool may raise any exception
         return StockFailure(_reason(error))
 
 

@@ -1,4 +1,4 @@
-"""The catalogue of defects: for each, the change to plant, and the requirement that must fail."""
+"""The catalogue of defects: for each defect, the change to plant, and the requirement that must fail."""
 
 from __future__ import annotations
 
@@ -31,7 +31,8 @@ class Defect:
     requirement: str
     edits: tuple[Edit, ...]
     diagnoses: tuple[str, ...] = ()
-    """Ids and names of the diagnoses that the report and the analyser must make, and no others; empty: not checked."""
+    """Ids and names of the diagnoses that the report and the analyser must make. Other diagnoses are errors. Empty: not
+    checked."""
     blames: str = ""
     """Text in the reason of the failure, with "{line}" for the line of the first edit; empty: not checked."""
 

@@ -54,7 +54,7 @@ class Processes:
                 stderr=subprocess.STDOUT,
                 text=True,
                 errors="replace",
-                start_new_session=True,  # so that its children can be killed with it
+                start_new_session=True,  # so that its children can be killed together with the process
             )
             self._running.add(process)
         try:
@@ -66,11 +66,13 @@ class Processes:
             with self._lock:
                 self._running.discard(process)
         if good is not None and process.returncode not in good:
-            raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}:\n{output[-4000:]}")
+            raise RuntimeError(
+                f"{' '.join(command)} exited with status {process.returncode}:\n{output[-4000:]}"
+            )
         return subprocess.CompletedProcess(command, process.returncode, output)
 
     def end(self) -> None:
-        """Kills the running processes and starts no more."""
+        """Kills the running processes and starts no new processes."""
         with self._lock:
             self._ended = True
             for process in self._running:
@@ -154,7 +156,7 @@ class Checkout:
 
 
 def is_bad(line: Mapping[str, Any]) -> bool:
-    """Whether a line of results.jsonl is the verdict of a test that failed or was prevented."""
+    """Whether a line of results.jsonl is the verdict of a test that failed or could not run."""
     return line["kind"] == "verdict" and line["verdict"] not in GOOD_VERDICTS
 
 

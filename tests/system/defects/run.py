@@ -1,8 +1,8 @@
 """Plants known defects in the firmware, one at a time, and checks that the suite blames the right requirement.
 
 `python -m tests.system.defects.run [NAME …]` (`make selftest`): each defect of the catalogue is planted in a private
-copy of the checkout, built, and tested on a virtual board by the tests of its requirement (by the whole suite with
---whole-suite). Before that the unchanged firmware must pass the whole suite. The table lists the failed requirements
+copy of the checkout, built, and tested on a virtual board by the tests of its requirement (with --whole-suite: by the
+whole suite). Before that, the unchanged firmware must pass the whole suite. The table lists the failed requirements
 with their reasons. The exit status is 1 if a defect was missed or the unchanged firmware fails.
 """
 
@@ -28,7 +28,8 @@ REASON_SHOWN = 90
 
 @dataclass(frozen=True)
 class Outcome:
-    """Result of a run of the suite: first reason for each failed requirement, or the error that prevented the run."""
+    """Result of a run of the suite: the first reason of each failed requirement, or the error that prevented the
+    run."""
 
     failed: dict[str, str]
     seconds: float
@@ -90,7 +91,9 @@ def main() -> int:
     parser.add_argument(
         "--skip-unharmed", action="store_true", help="do not test the unchanged firmware first"
     )
-    parser.add_argument("--jobs", type=int, default=2, metavar="N", help="defects at once (default: 2)")
+    parser.add_argument(
+        "--jobs", type=int, default=2, metavar="N", help="defects tested at the same time (default: 2)"
+    )
     arguments = parser.parse_args()
     unknown = set(arguments.names) - {defect.name for defect in defects}
     if unknown:

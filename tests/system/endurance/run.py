@@ -1,8 +1,8 @@
-"""Endurance run: flashes, boots and kills many virtual boards of one server, with a random fault in each round.
+"""Endurance run: flashes, boots and kills many virtual boards of a single server, with a random fault in each round.
 
-`python -m tests.system.endurance.run` (`make endurance`): each round erases the flash of a board, then twice
-flashes it with esptool, boots it, uses its console and kills it. The first pass has a fault that starts at one of these
-points, and may fail. The second pass has no fault and must not fail. At the end the server must not have more
+`python -m tests.system.endurance.run` (`make endurance`): each round erases the flash of a board, then twice flashes it
+with esptool, boots it, uses its console and kills it. In the first pass a fault starts at one of these points, and the
+pass may fail. In the second pass there is no fault, and the pass must succeed. At the end the server must not have more
 processes, files or ports than before. The same seed gives the same boards, faults and seeds of faults. The exit status
 is 1 after any error.
 """
@@ -45,29 +45,29 @@ from tests.support.virtual_board import Boards
 POINTS = FLASH, BOOT, CONSOLE = ("flash", "boot", "console")
 CAN_ACT = {
     **dict.fromkeys(FAULTS, POINTS),
-    # these act on writes to the flash, or on the reset before them
+    # these act on writes to the flash, or on the reset before the writes
     **dict.fromkeys(("power-cut-flashing", "bad-flash", "no-download"), (FLASH,)),
     # these act when the port is opened or the firmware starts
     **dict.fromkeys(("port-busy", "no-psram", "boot-loop"), (FLASH, BOOT)),
     # these act on running firmware; a reset would end the fault before it has an effect
     **dict.fromkeys(("hang", "power-cut-step", *firmware.ONCE), (CONSOLE,)),
 }
-"""Points at which each fault can act; elsewhere it is refused or ends without effect."""
+"""Fault → points at which it can act; at other points it is refused or ends without effect."""
 ON_BYTES = ("noise", "drop", "insert", "duplicate", "cut-utf8", "foreign-line")
 AT_ONCE = ("disconnect", "bridge-hang", "power-cut", "hang", *firmware.ONCE)
-"""Faults that act when they start."""
+"""Faults that act as soon as they start."""
 WHEN_OVER = ("power-cut-flashing", "power-cut-step")
-"""Faults that end when they have acted. All other faults are noticed only if the round fails."""
+"""Faults that end after they have acted. Other faults count as acted only if the round fails."""
 ROUND_MAX_S = 180.0
 """Seconds after which a round counts as hung; on an idle machine the slowest takes about 10 s."""
 LOOK_FOR_S, LOOK_EVERY_S = 2.0, 0.05
-"""Duration and interval (s) of repeated counts of the server's files and children; the lowest count is used."""
+"""Duration and interval in seconds of repeated counts of the server's files and children; the lowest count is used."""
 SETTLE_S = 30.0
 """Timeout in seconds for the server to release the resources of closed clients, normally milliseconds."""
 TIME_SCALE = 5.0
 NOTHING = "nothing"
 PATIENT = 7
-"""Factor for the timeouts of a board that must work, because this machine may be busy."""
+"""Factor for the timeouts of a board that must work, because the machine may be busy."""
 BOOT_S = 6.0
 REPLY_S = 0.5
 FLASH_BAUD = 921_600
@@ -86,7 +86,7 @@ class Round:
 
 @dataclass(frozen=True)
 class Outcome:
-    """Outcome of a round: whether the fault acted, what it led to, and an error, if any (none is allowed)."""
+    """Outcome of a round: whether the fault acted, its result, and an error, if any (no error is allowed)."""
 
     number: int
     fault: str
@@ -117,7 +117,7 @@ class Totals:
             )
 
     def lines(self) -> Iterator[str]:
-        """One line per fault: its rounds, those in which it acted, and what it led to."""
+        """One line per fault: number of rounds, number of rounds in which it acted, and the results."""
         for fault, led_to in sorted(self.led_to.items()):
             ends = ", ".join(f"{what} {times}" for what, times in led_to.most_common())
             yield f"{fault:<20} acted in {self.acted[fault]:2d} of {led_to.total():2d} rounds; led to: {ends}"
@@ -130,14 +130,14 @@ def flash_files() -> list[tuple[int, str]]:
 
 @functools.cache
 def programmed() -> list[int]:
-    """Offsets of the app's bytes that flashing programs. After an erase, a byte 0xFF needs no write."""
+    """Offsets of the app's bytes that flashing must program; after an erase, a byte 0xFF needs no write."""
     app = Path(dict(flash_files())[APP_OFFSET]).read_bytes()
     return [APP_OFFSET + at for at, byte in enumerate(app) if byte != 0xFF]
 
 
 @contextlib.contextmanager
 def quiet_esptool() -> Iterator[None]:
-    """Silences esptool for a block. Its logger is global, so it is restored afterwards."""
+    """Context manager: silences esptool. Its logger is global, so it is restored afterwards."""
     log.set_verbosity("silent")
     try:
         yield
@@ -179,7 +179,7 @@ def go_through(round_: Round, before: Callable[[str], None], patience: int) -> N
 
     Args:
         round_: Round with the board.
-        before: Called with the name of each point before it.
+        before: Called before each point, with the point's name.
         patience: Factor for timeouts.
     """
     control = BoardControl(round_.directory)
@@ -219,7 +219,7 @@ def some_fault(dice: random.Random) -> tuple[str, str, dict[str, Any]]:
 
 
 def some_arguments(name: str, point: str, dice: random.Random) -> dict[str, Any]:
-    """Random arguments that still let the round finish."""
+    """Random arguments with which the round can still finish."""
     draw: dict[str, Callable[[], Any]] = {
         # Flashing sends 700 KB to the board and 10 KB back, the console a few hundred bytes and a few KB back.
         "rate": lambda: dice.choice([0.001, 0.01] if point == FLASH else [0.03, 0.1]),
@@ -302,7 +302,8 @@ class Held:
 
     @classmethod
     def by(cls, boards: Boards, before: Held | None = None) -> Held:
-        """Counts the server's resources; with `before`, first waits until they have fallen to it, up to a timeout."""
+        """Counts the server's resources. With `before`, first waits until the counts have fallen to these values, or
+        until a timeout."""
         controls = running(boards.state_dir)
         for control in controls:
             control.ask("clear")
@@ -318,7 +319,8 @@ class Held:
         children: list[int] = []
         started = time.monotonic()
 
-        def enough() -> bool:  # repeated, because a control connection outlives its client for a moment
+        # repeated, because a control connection stays open for a moment after its client has closed it
+        def enough() -> bool:
             files.append(len(list((proc / "fd").iterdir())))
             children.append(len(boards.children()))
             if before is None:
@@ -363,7 +365,7 @@ def endure(
         boards = Boards(Path(folder), NATIVE_ELFS_FILE, count=count, time_scale=TIME_SCALE, seed=seed)
         try:
             first = [Round(0, board["port"], Path(board["directory"]), "") for board in boards.found[:1]]
-            for warm_up in first:  # a first round, in which the server allocates what it keeps
+            for warm_up in first:  # a first round, in which the server allocates its permanent resources
                 empty_flash(BoardControl(warm_up.directory))
                 go_through(warm_up, lambda point: None, PATIENT)
             before = Held.by(boards)
@@ -422,7 +424,7 @@ def main() -> int:
     parser.add_argument("--boards", type=int, default=50)
     parser.add_argument("--rounds", type=int, default=200)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--workers", type=int, default=4, help="rounds at once")
+    parser.add_argument("--workers", type=int, default=4, help="rounds played at the same time")
     options = parser.parse_args()
     started = time.monotonic()
     totals = endure(
@@ -441,7 +443,7 @@ def main() -> int:
         print(f"slowest: {totals.slowest}")
     for problem in totals.problems:
         print(f"wrong: {problem}")
-    print("nothing was wrong" if not totals.problems else f"{len(totals.problems)} things were wrong")
+    print("no errors" if not totals.problems else f"errors: {len(totals.problems)}")
     return 1 if totals.problems else 0
 
 

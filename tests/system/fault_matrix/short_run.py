@@ -35,7 +35,7 @@ def cause(faults: Faults, case: dict[str, Any], when: str) -> None:
 
 @pytest.fixture
 def broken(case: dict[str, Any], board: BoardInUse, faults: Faults) -> dict[str, Any]:
-    """The test's case. Starts a fault that must act before the set-up, because `dut` opens the port later."""
+    """The test's case. If its fault must act before the set-up, starts the fault; `dut` opens the port only later."""
     if case["empty_flash"]:
         assert board.control is not None
         faults.power(False)

@@ -1,9 +1,9 @@
 """Six runs of a part of the suite compete for four places of a real labgrid.
 
 `python -m tests.system.labgrid.run` (needs `make labgrid`) starts a coordinator, two exporters with two virtual boards
-each, and the runs: four at once, and each further one when the one before it waits. The table shows when each run had
-which board. The exit status is 1 unless all tests passed, no two runs had the same board at a time, the runs got boards
-in the order of waiting, and all places are free at the end.
+each, and the runs: first four runs at the same time, then each other run as soon as the previous run is waiting. The
+table lists when each run had which board. The exit status is 1 unless all tests passed, no two runs had the same board
+at the same time, the runs got boards in the order in which they started to wait, and all places are free at the end.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ TESTS = [
     f"hil_tests/test_thresholds.py::{name}"
     for name in ("test_warns_below_its_threshold_and_not_at_it", "test_warns_around_the_guides_threshold")
 ]
-"""At real time these take long enough that all places are in use when the last runs start."""
+"""Tests that take so long in real time that all places are in use when the last runs start."""
 MACHINES = {"shelf": ("cam-1", "cam-2"), "rack": ("cam-3", "cam-4")}
 SLACK_S = 15.0
 """Two runs that get their places at nearly the same time may be listed in the reverse order."""
@@ -40,8 +40,8 @@ HAS_BOARD, WAITS = "evidence: ", "waiting up to "
 
 
 class Competitor:
-    """One of the runs, with the times at which it waited, got its board and ended its tests, in seconds since the start
-    of all."""
+    """One of the runs, with the times at which it started to wait, got its board and ended its tests, in seconds since
+    the first run's start."""
 
     def __init__(
         self, number: int, lab: Lab, folder: Path, tests: list[str], clock: Callable[[], float]
@@ -70,7 +70,7 @@ class Competitor:
             )
 
     def look(self) -> bool:
-        """Notes the time of anything that has happened since the last call; returns whether the run has ended."""
+        """Stores the current time for each of these events since the last call; returns whether the run has ended."""
         has_ended = self.process.poll() is not None
         text = self.text
         for name, happened in (
@@ -108,7 +108,7 @@ class Competitor:
 
 
 def problems_of(runs: list[Competitor]) -> list[str]:
-    """Describes what went wrong, after all runs have ended; empty if nothing did."""
+    """Descriptions of all errors, after all runs have ended; empty if there were none."""
     problems = [
         f"run {run.number} ended with {run.process.returncode}:\n{run.text}"
         for run in runs
@@ -132,7 +132,7 @@ def problems_of(runs: list[Competitor]) -> list[str]:
 
 
 def compete(count: int, tests: list[str], folder: Path) -> list[str]:
-    """Starts labgrid and the runs, prints the table, and returns what is wrong."""
+    """Starts labgrid and the runs, prints the table, and returns descriptions of all errors."""
     (folder / "state").mkdir()
     (folder / "lab").mkdir()
     count_of_boards = sum(map(len, MACHINES.values()))
@@ -184,7 +184,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         problems = compete(options.runs, options.tests, Path(folder))
     print(*problems, sep="\n")
-    print("nothing was wrong" if not problems else f"{len(problems)} things were wrong")
+    print("no errors" if not problems else f"errors: {len(problems)}")
     return bool(problems)
 
 

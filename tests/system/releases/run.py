@@ -1,9 +1,9 @@
 """Compares runs of one build, and of builds with planted regressions, with `hotpin-hil compare`.
 
 `python -m tests.system.releases.run [--runs 7] [--tests FILE …] [NAME …]`: a private copy of the checkout is built, and
-its suite (or a part of it) runs several times: comparing any two runs must show no change. Seven runs are 21
-pairs. Then each regression of regressions.toml, or each NAME, is planted, and comparing its run with the first run must
-report it with requirement, place and size. The exit status is 1 otherwise. The runs stay in --folder.
+its suite (or a part of it) runs several times: comparing any two runs must show no change. Seven runs give 21 pairs.
+Then each regression of regressions.toml, or each NAME, is planted, and comparing its run with the first run must report
+the regression with requirement, place and size. Otherwise the exit status is 1. The runs are kept in --folder.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ PART = (
     "hil_tests/test_cost.py",
     "hil_tests/test_tts.py",
 )
-"""Tests that show every planted regression, in about a minute; `--tests hil_tests` runs all."""
+"""Tests that detect every planted regression, in about a minute; `--tests hil_tests` runs the whole suite."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class PlantedRegression:
     """"SUBJECT, REQUIREMENT, PLACE, SIZE", with * as in file names."""
 
     def missing(self, found: Sequence[ReleaseChange]) -> list[str]:
-        """The expected regressions that were not reported."""
+        """The expected regressions that the comparison did not report."""
         names = [_named(change) for change in found]
         return [text for text in self.expected if not any(_matches(name, text) for name in names)]
 
@@ -85,7 +85,7 @@ class Bench:
         self._checkout = Checkout(folder / "checkout", Processes())
 
     def run(self, name: str) -> Release:
-        """Build, run the tests, and read the results; an existing run with that name is only read."""
+        """Build, run the tests, and read the results; if a run with this name exists, only read its results."""
         results = self._folder / name
         if not (results / "qualification.json").is_file():
             self._checkout.build()
@@ -108,7 +108,9 @@ def main() -> int:
     )
     parser.add_argument("--tests", metavar="FILE", nargs="+", default=list(PART), help="part of the suite")
     parser.add_argument(
-        "--folder", type=Path, help="folder of the copy and the runs, to continue (default: temporary)"
+        "--folder",
+        type=Path,
+        help="folder for the copy and the runs, in which a later call continues (default: temporary)",
     )
     options = parser.parse_args()
     rows = [row for row in load_regressions() if not options.names or row.defect.name in options.names]

@@ -50,7 +50,7 @@ class Argument:
 
 @dataclass(frozen=True)
 class Fault:
-    """One fault. `ends` describes for the docs when the fault ends without being cleared."""
+    """One fault. `ends` says in the docs when the fault ends."""
 
     name: str
     group: str
@@ -106,29 +106,29 @@ FAULTS = {
             "cut-utf8",
             LINE,
             "a log line is cut off inside a UTF-8 character",
-            "after count lines",
+            f"after count lines, or {CLEARED}",
             (_LINES,),
         ),
         Fault(
             "foreign-line",
             LINE,
-            "another task's log line interrupts a log line; the rest of that line follows on the next line",
-            "after count lines",
+            "another task's log line interrupts a log line, whose second part follows on the next line",
+            f"after count lines, or {CLEARED}",
             (
                 _LINES,
                 Argument("inside", "line", "the place of the interruption", choices=("line", "character")),
                 Argument(
                     "text",
                     f"I ({TIME}) wifi:state: run -> run (0x0)",
-                    f"the other task's log line; {TIME} stands for its time stamp",
+                    f"the other task's log line; {TIME} is replaced by the interrupted line's time stamp",
                 ),
             ),
         ),
         Fault(
             "disconnect",
             LINE,
-            "the connection is lost, and can be opened again later",
-            "after seconds",
+            "the connection is lost, and can be opened again when the fault ends",
+            f"after seconds, or {CLEARED}",
             (_SECONDS,),
         ),
         Fault(

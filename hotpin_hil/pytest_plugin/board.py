@@ -71,7 +71,7 @@ class BoardPlugin:
             return
         try:
             self.board.choose()
-            self._session.lease(_workers(self._config), self._tell)
+            self._session.lease(worker_count(self._config), self._tell)
         except HilError as error:
             raise pytest.UsageError(str(error)) from error
         notice = notice_if_stale(self.board.build, self.board.kind)
@@ -198,7 +198,7 @@ class BoardPlugin:
         try:
             if not self.board.is_chosen:
                 self.board.choose()
-            self._session.lease(1 if worker else _workers(self._config), self._tell)
+            self._session.lease(1 if worker else worker_count(self._config), self._tell)
             self._session.prepare(worker or "main")
         except UsageError as error:
             raise PortError(error.message, error.remedy) from error
@@ -232,7 +232,7 @@ def _boards_of(item: pytest.Item) -> int | None:
     return int(count) if isinstance(count, (int, str)) and str(count).isdigit() else None
 
 
-def _workers(config: pytest.Config) -> int:
+def worker_count(config: pytest.Config) -> int:
     """Number of processes that run tests: pytest-xdist's workers, or this one."""
     option = config.option
     if getattr(option, "dist", "no") == "no" or not option.tx:

@@ -23,6 +23,7 @@ from hotpin_hil.pytest_plugin import evidence as evidence_side
 from hotpin_hil.pytest_plugin import note_keeper
 from hotpin_hil.pytest_plugin.arguments import join_values
 from hotpin_hil.pytest_plugin.board import BOARDS, SOAK
+from hotpin_hil.pytest_plugin.load_balance import LoadBalancePlugin
 from hotpin_hil.pytest_plugin.reporters import ReporterPlugin
 from hotpin_hil.pytest_plugin.run_folder import ALLURE_RESULTS, RunFolder
 from hotpin_hil.pytest_plugin.selection import OrderPlugin, SelectionPlugin
@@ -74,7 +75,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--order-seed",
         type=int,
         metavar="N",
-        help="shuffle the tests with this seed (default: source order)",
+        help="shuffle the tests with this seed (default: source order, with -n the longest tests first)",
     )
     group.addoption(
         "--requirement",
@@ -216,6 +217,8 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(SelectionPlugin(option.requirement, requirements), "hotpin-selection")
     if option.order_seed is not None:
         config.pluginmanager.register(OrderPlugin(option.order_seed), "hotpin-order")
+    else:
+        config.pluginmanager.register(LoadBalancePlugin(config, board), "hotpin-load-balance")
     reporters = ReporterPlugin(config)
     config.pluginmanager.register(reporters, "hotpin-reporters")
     evidence = evidence_side.EvidencePlugin(config, board_plugin, reporters, requirements, run_folder)

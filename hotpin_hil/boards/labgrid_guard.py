@@ -1,4 +1,4 @@
-"""A process that gives labgrid's places back when the run has ended, even if the run was killed.
+"""A process that releases labgrid's places when the run has ended, even if the run was killed.
 
 labgrid keeps an acquired place until somebody releases it, even after its client was killed.
 
@@ -86,7 +86,7 @@ class ReleaseGuard:
 
 
 def main() -> int:
-    """Wait for the end of the run, then give the reservations back."""
+    """Wait for the end of the run, then release the reservations."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     client = LabgridClient(*sys.argv[1:])

@@ -97,7 +97,7 @@ class PowerSwitch:
         if result.returncode:
             output_line = lines[-1] if lines else "no output"
             raise PowerError(
-                f"the power switch of {self.board} ended with exit status {result.returncode}: {output_line}",
+                f"the power switch of {self.board} exited with status {result.returncode}: {output_line}",
                 remedy,
             )
 

@@ -167,7 +167,7 @@ class QemuBoard:
         options.qemu_extra_args = extra_arguments(options.qemu_extra_args)
 
     def start(self, count: int) -> list[str] | None:
-        """Do nothing: QEMU has no ports, and pytest-embedded starts one for each `dut`."""
+        """Do nothing: QEMU has no ports, and pytest-embedded starts one emulator for each `dut`."""
         return None
 
     def check_alive(self) -> None:

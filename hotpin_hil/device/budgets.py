@@ -28,4 +28,5 @@ PLAY_S = 5.0
 EVENT_S = 3.0
 """An event that immediately follows an action of the test."""
 BOX_S = 3.0
-"""From a request for a statistics box to its last line: 0.25 s at 115200 baud, after up to 8 queued boxes."""
+"""From a request for a statistics box to its last line: a box takes 0.25 s at 115200 baud, and up to 8 queued boxes are
+sent first."""

@@ -1,4 +1,4 @@
-"""The lines of results.jsonl as frozen dataclasses; the only module that knows their fields.
+"""The lines of results.jsonl as frozen dataclasses; the only module that defines their fields.
 
 A line has a `kind`; a note or a log also has an `about`. Its JSON is `{"kind": ..., "about": ...}` followed by the
 fields of its class, in their order and under their names (`class` for `klass`). schemas/results.schema.json describes

@@ -26,7 +26,7 @@ _DRIFT = re.compile(r"Host - Guest clock\s+(-?\d+) ms")
 class Qmp:
     """Control socket of one QEMU.
 
-    Each command opens its own connection, so it never waits for another command's reply.
+    Each command opens its own connection, so a command never waits for another command's reply.
     """
 
     def __init__(self, path: str) -> None:

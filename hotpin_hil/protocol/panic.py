@@ -22,7 +22,7 @@ CORRUPTED = "CORRUPTED"
 STACK_WORDS_MAX = 1024
 """ESP-IDF prints 256 words of the stack."""
 CORE_DUMP_CHARS_MAX = 2 << 20
-"""Characters in base64; a longer core dump is only counted."""
+"""Maximum number of base64 characters; of a longer core dump, only the lines are counted."""
 
 # Texts with which a panic starts.
 _GURU = re.compile(
@@ -84,7 +84,7 @@ OTHER_TRACES are on separate lines, or in errors."""
 
 @dataclass(frozen=True)
 class StackFrame:
-    """One call of a backtrace: `pc` is within the calling instruction, because ESP-IDF has already subtracted."""
+    """One call of a backtrace: `pc` is within the call instruction, because ESP-IDF adjusts the return address."""
 
     pc: int
     sp: int
@@ -134,7 +134,7 @@ class Panic:
     core: int | None
     """The core that panicked; None if the text does not name it."""
     details: tuple[str, ...] = ()
-    """Further explaining lines, in order: heap corruption, ESP_ERROR_CHECK, the task of an overflowed stack, …"""
+    """Other lines that explain the panic, in order: heap corruption, ESP_ERROR_CHECK, task of an overflowed stack, …"""
     states: tuple[CoreState, ...] = ()
     """The core that panicked, then the other core if it was printed."""
     elf_sha256: str = ""

@@ -33,7 +33,7 @@ def call_address(return_address: int, machine: Machine) -> int:
         machine: the architecture.
     """
     if machine is not Machine.XTENSA:
-        return return_address - 1  # calls have 2 or 4 bytes on RISC-V
+        return return_address - 1  # a call instruction is 2 or 4 bytes long on RISC-V
     if return_address & _XTENSA_WINDOW:  # like ESP-IDF's esp_cpu_process_stack_pc()
         return_address = (return_address & _XTENSA_OFFSET) | _XTENSA_REGION
     return return_address - _XTENSA_CALL_BYTES

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class SourcePlace:
-    """One function, with the file and line that an address belongs to."""
+    """The function, file and line at an address."""
 
     function: str
     """Empty if the ELF does not name it."""

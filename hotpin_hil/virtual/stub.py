@@ -117,7 +117,7 @@ class Stub:
                 self._error = refused.code
 
     def _tell_error(self) -> None:
-        """Reply to this command with the error of the work after the last reply, without serving the command."""
+        """If the work after the last reply failed, reply with that error instead of serving this command."""
         error, self._error = self._error, None
         if error is not None:
             raise Refused(error)
@@ -225,7 +225,7 @@ class Stub:
         self._chip.flash.erase(offset, size)
         return Reply()
 
-    # Reading: one block, the host's answer with the number of bytes it has, the next block, …, an MD5
+    # Reading: after each block, the host acknowledges the number of bytes received; an MD5 follows the last block
 
     def _read_flash(self, request: Request) -> Reply:
         return Reply(then=lambda: self._start_reading(request))

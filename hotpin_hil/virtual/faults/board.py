@@ -95,7 +95,7 @@ class Faults:
 
     @property
     def in_force(self) -> list[InForce]:
-        """Requested faults that are still active, to the board's knowledge."""
+        """Requested faults that are still active, as far as the board can tell."""
         return list(self._in_force)
 
     def is_in_force(self, name: str) -> bool:
@@ -116,7 +116,7 @@ class Faults:
         return fault
 
     def clear(self) -> None:
-        """End all faults. Their lasting effects (a chip that hangs, power that is off) stay."""
+        """End all faults. Their lasting effects (a chip that hangs, power that is off) remain."""
         if not self._in_force:
             return
         names = {fault.name for fault in self._in_force}

@@ -142,7 +142,7 @@ class HeapSystem:
         return int(self._c.heap_system_boot_block(self._system, name.encode(), index))
 
     def add_heap(self, start: int, length: int, type: str) -> None:
-        """Add a heap that is known at reset; it is searched after the heaps added before."""
+        """Add a heap that is known at reset; it is searched after the heaps added earlier."""
         self._require(self._c.heap_system_add_heap(self._system, start, length, _type_number(type)))
 
     def add_region(self, start: int, length: int, type: str) -> None:

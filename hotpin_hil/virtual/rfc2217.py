@@ -26,7 +26,7 @@ NOTIFY_MODEMSTATE, FLOWCONTROL_SUSPEND, FLOWCONTROL_RESUME = 7, 8, 9
 SET_LINESTATE_MASK, SET_MODEMSTATE_MASK, PURGE_DATA = 10, 11, 12
 _SERVER = 100  # added to a command's code in the server's reply
 _DTR_ON, _DTR_OFF, _RTS_ON, _RTS_OFF = 8, 9, 11, 12
-_MODEM_STATE = 0xB0  # carrier, DSR and CTS are set, as by a USB adapter on which they are not wired
+_MODEM_STATE = 0xB0  # carrier, DSR and CTS are set, like in a USB adapter that does not wire them
 
 _MAX_SUBNEGOTIATION = 256
 _PAUSE_AT = 64 * 1024

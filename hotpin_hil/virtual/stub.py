@@ -58,7 +58,7 @@ class Stub:
     def __init__(self, chip: Chip, run_upload: Callable[[], None]) -> None:
         self._chip = chip
         self._run_upload = run_upload
-        self._error: int | None = None  # error of work done after the last reply, for the next reply
+        self._error: int | None = None  # error in the work after the last reply; sent in the next reply
         self._write: _StubWrite | None = None
         self._read: _Read | None = None
         self._upload_left: int | None = None

@@ -36,7 +36,7 @@ class ReleaseGuard:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             encoding="utf-8",
-            # Signals to the run must not reach it.
+            # Signals to the run must not reach the guard.
             start_new_session=True,
         )
 
@@ -110,7 +110,7 @@ def main() -> int:
         problems = [
             problem for problem in pool.map(lambda token: _give_back(client, token), tokens) if problem
         ]
-    with contextlib.suppress(OSError):  # nobody reads it any more
+    with contextlib.suppress(OSError):  # the run no longer reads the output
         print("\n".join(problems), flush=True)
     return bool(problems)
 

@@ -15,7 +15,8 @@ from pathlib import Path
 from hotpin_hil.errors import PowerError
 
 PORT_BACK_S = 15.0
-"""A serial bridge that loses power together with the board takes 1 to 2 s to reappear, and longer behind a hub."""
+"""Time to wait for a serial bridge that lost power together with the board. It takes 1 to 2 s to reappear, and longer
+behind a hub."""
 _POLL_S = 0.1
 
 

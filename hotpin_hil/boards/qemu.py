@@ -18,7 +18,7 @@ from hotpin_hil.errors import HostError, UsageError
 PROGRAM = "qemu-system-xtensa"
 MACHINE = "esp32"
 OLDEST = (8, 0)
-"""Older versions cannot emulate 4 MB of PSRAM."""
+"""Oldest supported version; older versions cannot emulate 4 MB of PSRAM."""
 PSRAM_ARGUMENTS = ("-m", "4M")
 """QEMU's memory size is the PSRAM size; the real board maps 4 MB."""
 CLOCK_ARGUMENTS = ("-icount", "shift=6,sleep=off")

@@ -537,11 +537,11 @@ class NoiseNote(ResultsLine):
     test: str
     board: str | None
     damaged: int = 0
-    """Number of records."""
+    """Number of damaged records."""
     lost: int = 0
-    """Number of records."""
+    """Number of lost records."""
     repeated: int = 0
-    """Number of records."""
+    """Number of repeated records."""
     garbled: int = 0
     """Number of lines with bytes that no firmware sends."""
 

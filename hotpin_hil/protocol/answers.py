@@ -147,7 +147,7 @@ class Resources:
     idle_hooks: int
     """Registered idle hooks of both cores; ESP-IDF has room for eight on each."""
     frames: int
-    """Camera frames that the firmware has got and not returned."""
+    """Camera frames obtained by the firmware and not yet returned."""
     i2s_channels: int
     i2s_running: int
     warning_calls: int
@@ -336,7 +336,7 @@ class Pin:
     changes: int
     """Changes of the level, including the first setting."""
     high_ms: int
-    """Length of its last high pulse, ms; 0 if there was none."""
+    """Length of the pin's last high pulse, ms; 0 if there was none."""
 
 
 @dataclass(frozen=True)
@@ -403,7 +403,7 @@ class AutoOptimization:
     attempts: int
     helped: int
     check_us: int
-    """Longest check after a sample."""
+    """Duration of the longest check after a sample."""
     bytes_static: int
 
 
@@ -414,12 +414,12 @@ class Reclaimer:
     name: str
     cost: int
     from_: str
-    """Mildest trigger at which it runs."""
+    """Mildest trigger at which the reclaimer runs."""
     runs: int
     gained: int
     skipped: bool
     task: str = ""
-    """Task of its last run; only for reclaimers that the test added."""
+    """Task of the reclaimer's last run; only for reclaimers that the test added."""
     took: bool = False
     """The reclaimer requested memory while it ran, and got it."""
 

@@ -15,12 +15,12 @@ from hotpin_hil.protocol.log import ConsoleLine, LineSplitter
 from hotpin_hil.protocol.reset import shows_start
 
 LINES_MAX = 120
-"""A panic of both cores prints about 45 lines, and `idf.py monitor` adds about as many."""
+"""Maximum number of lines. A panic of both cores prints about 45 lines, and `idf.py monitor` adds about as many."""
 
 CORRUPTED = "CORRUPTED"
 
 STACK_WORDS_MAX = 1024
-"""ESP-IDF prints 256 words of the stack."""
+"""Maximum number of stack words kept; ESP-IDF prints 256."""
 CORE_DUMP_CHARS_MAX = 2 << 20
 """Maximum number of base64 characters; of a longer core dump, only the lines are counted."""
 

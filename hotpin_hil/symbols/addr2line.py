@@ -35,7 +35,7 @@ _IN_TOOLS = {
 """Folders where idf_tools.py installs the toolchains: ESP-IDF v5.2 and later, older versions."""
 
 TIMEOUT_S = 20.0
-"""A large ELF takes about 1 s."""
+"""Time limit of one call; a large ELF takes about 1 s."""
 BATCH = 500
 """Maximum number of addresses in one command line."""
 

@@ -185,7 +185,7 @@ class DwarfLookup:
         self._units: dict[int, _Unit] = {}
 
     def places(self, address: int) -> tuple[SourcePlace, ...]:
-        """The innermost inlined function at an address first; empty if the address is unknown.
+        """The functions at an address, the innermost inlined function first; empty if the address is unknown.
 
         Damaged debug information counts as missing.
         """

@@ -18,7 +18,7 @@ class Machine(str, Enum):
     RISCV = "RISC-V"
     """ESP32-C, -H and -P chips"""
     HOST = "host"
-    """The virtual board: firmware built for this machine. Its addresses are offsets into the ELF."""
+    """The virtual board: firmware built for this machine. Code addresses are offsets into the ELF."""
 
     def __str__(self) -> str:
         return self.value

@@ -33,7 +33,7 @@ class DecodedAddress:
 
     address: int
     places: tuple[SourcePlace, ...] = ()
-    """The innermost inlined function first, last the function that contains them. Empty if the ELF names neither
+    """The inlined functions, innermost first, then the function that contains them. Empty if the ELF names neither
     function nor line."""
 
     @property

@@ -88,7 +88,7 @@ class Figures:
 
 @dataclass(frozen=True)
 class Heap:
-    """One heap; `caps` per priority. `end` is one past its last address."""
+    """One heap. `caps` are its capabilities by priority; `end` is the first address after it."""
 
     start: int
     length: int

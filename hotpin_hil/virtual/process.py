@@ -281,7 +281,7 @@ def _die_with_parent(parent: int) -> Callable[[], None]:
     def set_up() -> None:
         _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        if os.getppid() != parent:  # the process ended before
+        if os.getppid() != parent:  # the parent ended before the prctl call
             os._exit(1)
 
     return set_up

@@ -46,7 +46,7 @@ _FIXED_LENGTHS = {
 """Data length in bytes of each command with a fixed length."""
 _BEGIN_LENGTHS = (16, 20)  # a fifth word tells whether to encrypt
 _READ_PACKET_MAX = 4096
-_INFLATE_STEP = 0x8000  # the decompressor's dictionary: size of one write
+_INFLATE_STEP = 0x8000  # bytes of one write: the size of the decompressor's dictionary
 
 
 class Stub:

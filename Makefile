@@ -70,7 +70,7 @@ qualify: announce setup ## build, run the suite and write build/qualification/la
 	case "$$kind" in virtual) boards="$(VIRTUAL_BOARDS)";; qemu) boards="$(EMULATED_BOARDS)";; esac; \
 	$(BIN)/pytest --target esp32 $$boards --allure --require-complete $(PYTEST_ARGS)
 
-allure: setup ## make Allure's site of the last `make qualify` (needs Node.js)
+allure: setup ## build Allure's site of the last `make qualify` (needs Node.js)
 	@if ! command -v npx >/dev/null; then \
 	  echo "error: npx not found: Allure 3 needs Node.js 18 or newer (apt install npm, brew install node)"; exit 1; \
 	fi
@@ -103,7 +103,7 @@ mutate-python: setup ## the same for the harness's evidence, analysis and leases
 coverage: setup ## list lines and branches of the components that no test reaches
 	$(BIN)/python -m tests.mutation.coverage
 
-endurance: native ## play 200 rounds of flash, boot, console, kill and random faults on 50 virtual boards of one process
+endurance: native ## run 200 rounds of flash, boot, console, kill and random faults on 50 virtual boards of one process
 	$(BIN)/python -m tests.system.endurance.run $(ARGS)
 
 MINUTES ?= 10
@@ -127,7 +127,7 @@ check-idf: ## build all configurations and examples of the firmware with ESP-IDF
 check-headers: setup ## check the firmware against ESP-IDF's headers, without its toolchain (IDF=checkout COMPONENTS="dir …")
 	@$(BIN)/python firmware/tools/check_headers.py $(if $(IDF),--idf $(IDF)) $(COMPONENTS:%=--component %) $(ARGS)
 
-# uv has a separate environment, because the installed versions may no longer fit together.
+# uv has a separate environment, so that it runs even if the versions in .venv conflict with each other.
 COMPILE := build/uv/bin/uv pip compile pyproject.toml --quiet --universal --python-version 3.10 --extra dev \
   --no-emit-index-url --no-annotate --custom-compile-command 'make lock'
 

@@ -66,7 +66,7 @@ class PowerError(BenchError):
 
 
 class WrongBoardError(BenchError):
-    """The board is not the board, or not the kind of board, that the run requires."""
+    """The run requires another board, or another kind of board."""
 
 
 class HostError(BenchError):

@@ -1,4 +1,4 @@
-"""Paths in a checkout; the only module that knows the layout."""
+"""Paths in a checkout. No other module contains the layout of the checkout."""
 
 from __future__ import annotations
 

@@ -150,7 +150,7 @@ def check_registered(build: FirmwareBuild) -> None:
     Raises:
         BuildError: another checkout built it.
     """
-    from hotpin_hil.virtual.package import is_registered  # imports only where the virtual board runs
+    from hotpin_hil.virtual.package import is_registered  # importable only where the virtual board runs
 
     if not is_registered(build.elf_sha256):
         raise BuildError(

@@ -1,7 +1,7 @@
 """The interface of a board. Each kind of board is one class: `HardwareBoard`, `QemuBoard`, `VirtualBoard`.
 
-Code outside this package asks for a board's capabilities, never for its kind. A new kind is a new class here, a member
-of `BoardKind`, and a line in `session.KINDS`.
+Code outside this package asks for a board's capabilities, never for its kind. To add a kind, add a class to this
+package, a member to `BoardKind`, and a line to `session.KINDS`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from hotpin_hil.boards.kind import BoardKind
 from hotpin_hil.errors import HostError
 
 if TYPE_CHECKING:
-    from hotpin_hil.virtual.control import BoardControl  # its imports work only where the virtual board does
+    from hotpin_hil.virtual.control import BoardControl  # importable only where the virtual board runs
     from hotpin_hil.virtual.profile import BoardProfile
 
 

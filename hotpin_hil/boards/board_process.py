@@ -28,7 +28,7 @@ _START = (sys.executable, "-m", "hotpin_hil", "board", "start", "--json")
 
 
 class BoardProcess:
-    """One virtual board. The process ends when its standard input closes, so it cannot outlive this process."""
+    """One virtual board. Its process ends when its standard input closes, and therefore never outlives its parent."""
 
     def __init__(
         self, process: subprocess.Popen[bytes], port: str, mac: str, directory: Path, log: Path
@@ -55,7 +55,7 @@ class BoardProcess:
         Args:
             log: file for the standard error of the process.
             state_dir: folder for the board's flash; no other run's boards may use it.
-            arguments: further options of the command.
+            arguments: other options of the command.
             environment: environment of the process; None: the environment of this process.
 
         Raises:

@@ -174,6 +174,6 @@ def _run(command: list[str], folder: Path) -> None:
     log.write_text(result.stdout)
     tail = "\n".join(result.stdout.splitlines()[-30:])
     raise BuildError(
-        f"building the firmware failed:\n{tail}\n'{command[0]}' ended with exit status {result.returncode}",
+        f"building the firmware failed:\n{tail}\n'{command[0]}' exited with status {result.returncode}",
         f"see the whole log: {log}",
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 from hotpin_hil.boards.artifacts import FirmwareBuild
 
 DESCRIPTION_FILE = "project_description.json"
-"""Written by ESP-IDF's build and by the host build."""
+"""File that describes a build; both ESP-IDF's build and the host build write it."""
 
 
 def compiler_of(build: FirmwareBuild) -> str:

@@ -24,7 +24,7 @@ def download_mode(port: str, failure: str, remedy: str) -> Iterator[Any]:
 
     Args:
         port: device or URL.
-        failure: what an esptool error means here; the message adds the first line of esptool's error.
+        failure: start of the message if esptool fails; the first line of esptool's error follows.
         remedy: remedy for the error.
 
     Raises:

@@ -20,7 +20,7 @@ from hotpin_hil.errors import BenchError, BuildError
 from hotpin_hil.logs.noise import Noise
 
 if TYPE_CHECKING:
-    from hotpin_hil.virtual.control import BoardControl  # its imports work only where the virtual board does
+    from hotpin_hil.virtual.control import BoardControl  # importable only where the virtual board runs
     from hotpin_hil.virtual.profile import BoardProfile
 
 

@@ -28,11 +28,11 @@ class BoardRow:
     port: str | None
     bridge: SerialBridge | None = None
     entry: BoardEntry | None = None
-    """Its entry in bench.toml."""
+    """The board's entry in bench.toml."""
     chip: ChipReport | None = None
     """None if the chip was not probed or did not answer."""
     holder: Holder | None = None
-    """The run that leased it."""
+    """The run that leased the board."""
     problem: HilError | None = None
 
     @property

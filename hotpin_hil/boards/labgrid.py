@@ -34,7 +34,7 @@ PROGRESS_S = 10.0
 """Time between two checks of who uses the places."""
 HOLD_S = 30.0
 """Time, multiplied by a random factor from 1 to 2, that a run keeps some of its boards while it waits for the others.
-Then it gives them back; otherwise two runs that both need two boards could keep one each."""
+Then it releases them; otherwise two runs that both need two boards could keep one each."""
 _POLL_S = 0.2
 
 
@@ -75,7 +75,7 @@ class LabgridPlaces:
         """Connect to the coordinator.
 
         Raises:
-            UsageError: labgrid-client is missing, or the harness does not know its version.
+            UsageError: labgrid-client is missing, or the harness does not support its version.
             LabgridError: a labgrid command failed, or the coordinator does not answer.
         """
         client = LabgridClient(find_client(environment), settings.coordinator)
@@ -112,7 +112,7 @@ class LabgridPlaces:
             self._take_assigned()
 
     def release(self) -> list[str]:
-        """Give all places back; returns a line for each that could not be released. Safe to call twice."""
+        """Release all places; returns a line for each that could not be released. Safe to call twice."""
         problems = self.guard.close()
         while self._waiting:
             _end(self._waiting.pop().process)
@@ -190,7 +190,7 @@ class LabgridPlaces:
             self._use(self.client.reservation(waiting.token), waiting.filters)
 
     def _give_back_boards(self) -> None:
-        """Give the boards back, so that the run that is first in the queue gets them. This run queues again."""
+        """Release the boards, so that the first run in the queue gets them. This run queues again."""
         while self.boards:
             place = self.boards.pop().place
             assert place is not None

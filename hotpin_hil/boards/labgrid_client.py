@@ -135,7 +135,7 @@ class LabgridClient:
                 env=_environment(),
                 timeout=CALL_S,
                 check=False,
-                # Ctrl-C must not end it halfway.
+                # Ctrl-C must not end the command halfway.
                 start_new_session=True,
             )
         except subprocess.TimeoutExpired as error:
@@ -162,7 +162,7 @@ class LabgridClient:
         )
 
     def check_version(self) -> None:
-        """Check that the harness knows this version of labgrid.
+        """Check that the harness supports this version of labgrid.
 
         Raises:
             UsageError: the version is unknown, or the program does not report one.
@@ -205,7 +205,7 @@ class LabgridClient:
         return found[0]
 
     def reservation(self, token: str) -> LabgridReservation:
-        """The state of a reservation; `expired` if the coordinator does not know it."""
+        """The state of a reservation; `expired` if the coordinator does not list it."""
         for found in parse_reservations(self.run("reservations")):
             if found.token == token:
                 return found

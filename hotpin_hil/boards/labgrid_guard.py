@@ -1,4 +1,4 @@
-"""A process that gives labgrid's places back when the run has ended, even if the run was killed.
+"""A process that releases labgrid's places when the run has ended, even if the run was killed.
 
 labgrid keeps an acquired place until somebody releases it, even after its client was killed.
 
@@ -36,7 +36,7 @@ class ReleaseGuard:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             encoding="utf-8",
-            # Signals to the run must not reach it.
+            # Signals to the run must not reach the guard.
             start_new_session=True,
         )
 
@@ -86,7 +86,7 @@ class ReleaseGuard:
 
 
 def main() -> int:
-    """Wait for the end of the run, then give the reservations back."""
+    """Wait for the end of the run, then release the reservations."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     client = LabgridClient(*sys.argv[1:])
@@ -110,7 +110,7 @@ def main() -> int:
         problems = [
             problem for problem in pool.map(lambda token: _give_back(client, token), tokens) if problem
         ]
-    with contextlib.suppress(OSError):  # nobody reads it any more
+    with contextlib.suppress(OSError):  # the run no longer reads the output
         print("\n".join(problems), flush=True)
     return bool(problems)
 

@@ -14,7 +14,7 @@ CHECK_S = 10.0
 """Time between two checks; one takes 0.5 s."""
 BACK_S = 60.0
 """Maximum wait for an exporter that has disconnected. If it is not back by then, later tests do not wait for it. The
-coordinator takes up to 15 s to give a place its resources back."""
+coordinator takes up to 15 s to restore the resources of a place."""
 _POLL_S = 1.0
 
 
@@ -32,10 +32,10 @@ class PlaceWatch:
         self._may_wait = True
 
     def check(self) -> str | None:
-        """Check the place, at most once in `CHECK_S`.
+        """Check the place, at most once per `CHECK_S`.
 
-        While the coordinator is away, nobody else can acquire the place, so the tests continue. Once it is back, it no
-        longer knows who had the place, and `check` acquires the place again.
+        While the coordinator is away, nobody else can acquire the place, so the tests continue. Once it is back, it
+        has no record of who had the place, and `check` acquires the place again.
 
         Returns:
             The port; None if it was not time to check, or if the coordinator does not answer.
@@ -66,7 +66,7 @@ class PlaceWatch:
         return False
 
     def release(self) -> list[str]:
-        """Give back what `check` acquired; returns a line for each place that could not be released."""
+        """Release the place if `check` acquired it again; returns a line for each place that could not be released."""
         return self._guard.close() if self._guard else []
 
     def _port(self) -> str:

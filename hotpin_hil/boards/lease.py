@@ -35,8 +35,8 @@ except ImportError:  # Windows, where only one process can open a port
     fcntl = None  # type: ignore[assignment]
 
 ENV_LEASES = "HOTPIN_LEASES"
-"""Environment variable with the folder of the lock files, for runs that do not share a home folder: other users,
-containers."""
+"""Environment variable with the folder of the lock files, for runs without a common home folder, such as
+runs of other users or in containers."""
 COMMAND_MAX = 100
 _FILE_MAX = 4_096
 """Maximum number of bytes read from a lock file."""

@@ -19,7 +19,7 @@ class LeaseWait:
             tell: receives a line when the wait starts, and whenever the users of the boards change.
         """
         self.deadline = time.monotonic() + timeout_s
-        """On the clock of `time.monotonic`."""
+        """End of the wait, on the clock of `time.monotonic`."""
         self._timeout_s = timeout_s
         self._tell = tell
         self._reported = ""

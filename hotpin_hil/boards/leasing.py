@@ -134,7 +134,7 @@ class RunLeases:
         return self._leased[number].entry.as_json()
 
     def take_back(self, worker: str) -> None:
-        """Free the board of a worker that has ended, for its replacement."""
+        """Free the board of a worker that has ended, so that the replacement worker gets it."""
         self._workers.pop(worker, None)
 
     def join(self) -> None:

@@ -15,7 +15,8 @@ from pathlib import Path
 from hotpin_hil.errors import PowerError
 
 PORT_BACK_S = 15.0
-"""A serial bridge that loses power together with the board takes 1 to 2 s to reappear, and longer behind a hub."""
+"""Time to wait for a serial bridge that lost power together with the board. It takes 1 to 2 s to reappear, and longer
+behind a hub."""
 _POLL_S = 0.1
 
 
@@ -97,7 +98,7 @@ class PowerSwitch:
         if result.returncode:
             output_line = lines[-1] if lines else "no output"
             raise PowerError(
-                f"the power switch of {self.board} ended with exit status {result.returncode}: {output_line}",
+                f"the power switch of {self.board} exited with status {result.returncode}: {output_line}",
                 remedy,
             )
 

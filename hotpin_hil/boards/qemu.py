@@ -18,7 +18,7 @@ from hotpin_hil.errors import HostError, UsageError
 PROGRAM = "qemu-system-xtensa"
 MACHINE = "esp32"
 OLDEST = (8, 0)
-"""Older versions cannot emulate 4 MB of PSRAM."""
+"""Oldest supported version; older versions cannot emulate 4 MB of PSRAM."""
 PSRAM_ARGUMENTS = ("-m", "4M")
 """QEMU's memory size is the PSRAM size; the real board maps 4 MB."""
 CLOCK_ARGUMENTS = ("-icount", "shift=6,sleep=off")
@@ -167,7 +167,7 @@ class QemuBoard:
         options.qemu_extra_args = extra_arguments(options.qemu_extra_args)
 
     def start(self, count: int) -> list[str] | None:
-        """Do nothing: QEMU has no ports, and pytest-embedded starts one for each `dut`."""
+        """Do nothing: QEMU has no ports, and pytest-embedded starts one emulator for each `dut`."""
         return None
 
     def check_alive(self) -> None:

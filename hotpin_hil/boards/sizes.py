@@ -30,7 +30,7 @@ IRAM_ORIGIN = 0x40080000
 
 IDF_SIZE = "esp-idf-size"
 IDF_SIZE_TIMEOUT_S = 60.0
-"""It takes 1 to 3 s for this firmware's map file."""
+"""Time limit of esp-idf-size, which takes 1 to 3 s for this firmware's map file."""
 
 _DATA = (".dram0.data",)
 _BSS = (".noinit", ".dram0.bss")
@@ -203,7 +203,7 @@ def _run_idf_size(map_file: Path) -> dict[str, Any]:
     if result.returncode:
         words = (result.stderr or result.stdout).strip().splitlines()
         raise _NotReadError(
-            f"{tool} ended with exit status {result.returncode}: {words[-1] if words else 'no output'}"
+            f"{tool} exited with status {result.returncode}: {words[-1] if words else 'no output'}"
         )
     try:
         report = json.loads(result.stdout)

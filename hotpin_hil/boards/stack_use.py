@@ -142,7 +142,7 @@ def read(files: Iterable[Path]) -> Graph:
 
 @dataclass(frozen=True)
 class StackUse:
-    """The call chain of a task that needs the most stack."""
+    """The deepest call chain of a task: the chain that needs the most stack."""
 
     bytes: int
     chain: tuple[str, ...]
@@ -151,7 +151,7 @@ class StackUse:
 
 
 def deepest(graph: Graph, start: str) -> StackUse:
-    """The chain from a function that needs the most stack; a recursion counts once."""
+    """The deepest call chain that starts at a function; a recursive call counts once."""
     known: dict[str, tuple[int, tuple[str, ...]]] = {}
     open_calls: set[str] = set()
 

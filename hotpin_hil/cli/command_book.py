@@ -12,7 +12,7 @@ _ARGUMENT = re.compile(r"\[?([A-Za-z_]\w{0,40})=([^\s\]]{0,400})\]?")
 
 
 class CommandBook:
-    """The history of typed commands, and the commands that the board knows."""
+    """The history of typed commands, and the board's commands."""
 
     def __init__(self) -> None:
         self._history: list[str] = []

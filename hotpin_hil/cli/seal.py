@@ -39,7 +39,7 @@ def _seal(options: argparse.Namespace) -> int:
     count = seal(folder)
     print(f"{folder / MANIFEST}: {count} files and links")
     for name, target in links_out(folder):
-        print(printable(f"not sealed: the content of {target}, to which the link {name} leads"))
+        print(printable(f"not sealed: the content of {target}, which the link {name} points to"))
     return 0
 
 

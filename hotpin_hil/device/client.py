@@ -233,7 +233,7 @@ class Device(Console):
         """Log the statistics, or `count` times with the contexts "CONTEXT 1" to "CONTEXT N" in one command.
 
         Returns:
-            How long a call blocked its task on the board at most, in µs.
+            The longest time that one call blocked its task on the board, in µs.
         """
         return int(self.command("mem.log", context=context, count=count)["held_us"])
 
@@ -322,10 +322,10 @@ class Device(Console):
             count: number of its blocks.
             caps: capabilities of its memory.
             heap: the pool falls back to the heap when it is empty.
-            take: number of blocks to take.
-            give: number of blocks to give back, oldest first.
+            take: number of blocks to allocate.
+            give: number of blocks to free, oldest first.
             misuse: call memory_pool_free wrongly: double, stale, foreign, inside, null.
-            interrupts: number of interrupts that take and give back a block, while the console does the same.
+            interrupts: number of interrupts that allocate and free a block, while the console does the same.
             plays: number of audio streams of mixed lengths to play, in chunks of mixed sizes.
             source: "pool" or "heap": where `plays` allocates the chunks.
             bench: number of pairs of allocation and free to time, with the pool and then with the heap.
@@ -402,7 +402,7 @@ class Device(Console):
         return parse_answer(Adaptation, {**reply, "states": states}, "mem.adapt")
 
     def predict(self) -> Predictions:
-        """When falling memory is predicted to reach its thresholds, and the memory and CPU time that this takes."""
+        """When falling memory is predicted to reach its thresholds, and the cost of the prediction itself."""
         reply = self.command("mem.predict")
         rows = tuple(parse_answer(Prediction, row, "mem.predict") for row in reply["predictions"])
         return parse_answer(Predictions, {**reply, "predictions": rows}, "mem.predict")

@@ -60,9 +60,9 @@ class Console:
     def __init__(self, channel: Channel) -> None:
         self.channel = channel
         self.boot: str | None = None
-        """The boot id that the test knows, from `wait_ready` or the first reply."""
+        """Boot id of the expected boot, from `wait_ready` or the first reply; None before."""
         self._accepted = Cursor()
-        """The test knows about every reset before this moment."""
+        """Only a reset after this moment raises BoardReset."""
         self.on_reply: list[Callable[[str, dict[str, Any]], None]] = []
         """Called in order for each reply, with its command."""
         self.on_ready: list[Callable[[], None]] = []
@@ -161,7 +161,8 @@ class Console:
                 raise LostRecord(
                     f"'{name}' was executed twice because the request was damaged in transit", _CABLE
                 )
-            # If a record before the last one is missing, it may belong to this reply. Repeating the request shows it.
+            # If a record before the last one is missing, it may belong to this reply. Repeating the request
+            # shows whether it does.
             suspect = any(gap.n < parts[-1].n for gap in self.channel.gaps(start))
             arrivals = [parts[-1], *(r for r in again if not r.more)]
             if not suspect or len(arrivals) > _CONFIRMATIONS:

@@ -31,8 +31,8 @@ _TOOLS = ("esptool", "serial", "pytest_embedded", "pytest_embedded_idf", "pytest
 """Packages between the test and the chip. An exception that they raise during set-up is the bench's fault."""
 
 _LOST_BOARD = (PortError, FlashError, WrongBoardError)
-"""Set-up errors that would also make the next test fail, and slowly. A missing build is not in the list: it is detected
-at once, and other tests may flash another build."""
+"""Set-up errors that would also make the next test fail, after a long wait. A missing build is not in the list: it is
+detected at once, and other tests may flash another build."""
 
 _ERRORS_OF_THE_SUITE = (TypeError, NameError, AttributeError)
 """Programming errors, such as a wrong argument in a fixture. No bench causes them."""

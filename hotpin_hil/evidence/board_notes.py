@@ -79,7 +79,7 @@ class BoardNotes:
             self.keep_reply(command, {"heaps": data.get("heaps")})
 
     def keep_reply(self, command: str, data: Mapping[str, Any]) -> None:
-        """Emit a note for a reply, whatever the command."""
+        """Emit a note for the reply to any command."""
         self._sink(ReplyNote(self.moment, self._mode, command, _content(data, "ok")))
 
 

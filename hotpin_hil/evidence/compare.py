@@ -205,7 +205,7 @@ class _Figures:
             self.within[base.topic.value] += 1
 
     def _one(self, base: RunFigure | None, candidate: RunFigure | None) -> Iterator[ReleaseChange]:
-        """A step or section that only one run has, if the other run has other ones in the same place."""
+        """A step or section that only one run has, if the other run has other steps or sections in the same place."""
         figure = base or candidate
         assert figure is not None
         others = self._candidate.figures if base else self._base.figures
@@ -317,7 +317,7 @@ class _Measurements:
         return base, candidate
 
     def _is_repeated(self, found: RunDifference, key: Key) -> bool:
-        """Whether the difference is mere scatter: the runs of the base differ in the same way, or by as much."""
+        """Whether the difference is only scatter: the runs of the base differ in the same way, or by as much."""
         lines = [
             run.measurements.get(key)
             for run, tests in zip(self._bases, self._tests[:-1], strict=True)

@@ -47,7 +47,7 @@ NVS_BLOCK_BYTES = 128
 NVS_NAMESPACE_BYTES = 28
 """Size of NVS's block for a namespace."""
 NVS_NAMESPACES = 2
-"""Namespaces that the firmware uses: its boot count and its history."""
+"""Number of namespaces that the firmware uses: one for its boot count, one for its history."""
 DRIVER_BLOCKS, DRIVER_BYTES = 4, 364
 """Number and bytes of the blocks that the camera driver allocates, except in QEMU builds, which simulate the camera:
 GPIO's interrupt service (320 bytes: 40 pins) and its interrupt (12, 16 and 16)."""

@@ -70,7 +70,7 @@ class Reason:
     text: str
     of: str = VALUE
     boards: tuple[str, ...] = ()
-    """At least one of the two runs must be on one of these kinds of board; if empty, any kind will do."""
+    """At least one of the two runs must be on one of these kinds of board; if empty, the kind does not matter."""
     only_on: tuple[str, ...] = ()
     """For `only`: the kinds of board that have the measurement."""
     other_map: bool = False

@@ -64,7 +64,7 @@ def read_tree(
         return Tree(unknown=f"git took more than {GIT_TIMEOUT_S:g} s in {folder}")
     except subprocess.CalledProcessError as error:
         lines = error.stderr.decode(errors="replace").strip().splitlines()
-        return Tree(unknown=lines[0] if lines else f"git ended with exit status {error.returncode}")
+        return Tree(unknown=lines[0] if lines else f"git exited with status {error.returncode}")
 
 
 def _hash_of_changes(folder: Path, diff: bytes, new_files: str) -> str:

@@ -1,4 +1,4 @@
-"""The lines of results.jsonl as frozen dataclasses; the only module that knows their fields.
+"""The lines of results.jsonl as frozen dataclasses; the only module that defines their fields.
 
 A line has a `kind`; a note or a log also has an `about`. Its JSON is `{"kind": ..., "about": ...}` followed by the
 fields of its class, in their order and under their names (`class` for `klass`). schemas/results.schema.json describes
@@ -537,11 +537,11 @@ class NoiseNote(ResultsLine):
     test: str
     board: str | None
     damaged: int = 0
-    """Number of records."""
+    """Number of damaged records."""
     lost: int = 0
-    """Number of records."""
+    """Number of lost records."""
     repeated: int = 0
-    """Number of records."""
+    """Number of repeated records."""
     garbled: int = 0
     """Number of lines with bytes that no firmware sends."""
 

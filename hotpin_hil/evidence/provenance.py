@@ -92,7 +92,7 @@ class Provenance:
     requirements_sha256: str
     command: str
     order_seed: int | None
-    """None: not shuffled."""
+    """Seed of the test order; None: not shuffled."""
     time_scale: float | None
     """Maximum clock speed of a virtual board, as a multiple of the host's; None for other boards."""
     host: Host

@@ -33,13 +33,13 @@ BEST = {"hardware": QUALIFIED, "emulated": REHEARSED, "virtual": REHEARSED}
 EXIT_FAILED = 1
 EXIT_BLOCKED = 7
 EXIT_INCOMPLETE = 8
-"""With --require-complete: nothing failed, but the run left tests out."""
+"""Exit status with --require-complete if nothing failed but the run is INCOMPLETE."""
 
 NATIVE_BUILD = "native"
 """`build` in `sys.info` of firmware that was built for the host. It never counts as hardware."""
 
 NOTES_MAX = 20
-"""Maximum number of notes about unreadable lines, and about contradictions."""
+"""Maximum number of notes about unreadable lines, and of notes about contradictions."""
 
 _FAILED = (Verdict.FAIL, Verdict.UNSET)
 
@@ -246,7 +246,7 @@ def _overall(
     if results.cut:
         return INCOMPLETE, "lines of the results were cut off"
     if results.end.exit != 0:
-        return INCOMPLETE, f"pytest ended with exit status {results.end.exit}"
+        return INCOMPLETE, f"pytest exited with status {results.end.exit}"
     without = results.without_verdict()
     if without:
         return INCOMPLETE, _few(

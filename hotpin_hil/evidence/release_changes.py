@@ -25,7 +25,7 @@ _SHOWN = tuple(verdict.value for verdict in SHOWN)
 
 _LESS_IS_BETTER = ("*fragmentation*", "*taken*", "*duration*", "static *", "image size*", "total bytes*")
 _MORE_IS_BETTER = ("*free*", "*largest*", "minimum ever*", "*never used*")
-"""Names of measurements for which less, or more, is better regardless of their limit."""
+"""Patterns of the names of measurements of which a lower, or a higher, value is better regardless of the limit."""
 _LESS_IS_BETTER_UNITS = ("ms", "us", "s", "B/cycle")
 
 

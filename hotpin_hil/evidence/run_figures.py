@@ -138,7 +138,7 @@ class _Collector:
             self._add(figure, line.test, change.duration_ms)
 
     def _ledger(self, line: ReplyNote) -> None:
-        """Bytes that each step of a successful transition takes; negative if it frees memory."""
+        """Bytes that each step of a successful transition allocates; negative if it frees memory."""
         change = self._change.get((line.test, line.boot))
         steps = [parse_answer(LedgerEntry, dict(entry), line.command) for entry in line.data["ledger"]]
         if change is None or not change.ok or any(step.undo or step.err != "ESP_OK" for step in steps):

@@ -64,7 +64,7 @@ def list_runs(folder: Path) -> list[Path]:
 
 
 def prune_runs(folder: Path, keep: int) -> list[Path]:
-    """Remove all but the newest runs; `latest` and a run that is being written stay.
+    """Remove all but the newest runs. `latest` and a run that is being written are kept.
 
     Args:
         folder: Folder of all runs.

@@ -334,7 +334,7 @@ class Channel:
 
     @property
     def error(self) -> PortError | None:
-        """The reason why the port was lost; None while it works."""
+        """The reason why the port was lost; None while the port works."""
         return self._error
 
 

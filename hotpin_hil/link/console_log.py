@@ -1,8 +1,8 @@
-"""The console log of one `dut`, written by the process that receives it.
+"""The console log of one `dut`, written by the process that receives the data.
 
-pytest-embedded sends every byte to a manager process and from there to a listener process. Each test starts these, and
-the listener writes the file that `dut.expect` reads. Writing that file directly saves a process start per test and two
-hops per chunk. The fixtures `msg_queue` and `_listener` both return a `ConsoleLog`, so it has the methods of both.
+pytest-embedded sends every byte to a manager process and from there to a listener process. Each test starts a
+listener, which writes the file that `dut.expect` reads. Writing that file directly saves a process start per test and
+two hops per chunk. The fixtures `msg_queue` and `_listener` both return a `ConsoleLog`, so it has the methods of both.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """All replacements of pytest-embedded's internals.
 
 pytest-embedded has no registry for services: its `dut_factory` imports a service's class by name from the service's
-package when it makes a `dut`, so this module rebinds that name to a subclass. Its fixtures are overridden by name, as
-pytest intends, in `fixtures/console.py`: `FIXTURES`.
+package when it makes a `dut`, so this module rebinds that name to a subclass. `fixtures/console.py` overrides fixtures
+of pytest-embedded by name, as pytest intends; `FIXTURES` lists them.
 
 Checked against `CHECKED_VERSION`. tests/link/test_embedded.py fails on any other version, or if a replaced name or
 constructor changes.

@@ -16,7 +16,7 @@ CHUNK = 64 * 1024
 
 
 class FileFollower:
-    """Reads a file from its start into a recording, and then the data added to it, until `close`.
+    """Reads a file from its start into a recording, then the data appended to the file, until `close`.
 
     A file that is replaced or truncated is read again from its start. Standard input is read to its end.
     """

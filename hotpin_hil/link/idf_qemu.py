@@ -98,7 +98,7 @@ class _Piped(subprocess.Popen[bytes]):
     """Process with a pipe as standard output, instead of DuplicateStdoutPopen's polled file."""
 
     def __init__(self, cmd: list[str], **kwargs: Any) -> None:
-        # Its own session: Ctrl-C in the terminal must not end QEMU before the clean-up.
+        # A separate session, because Ctrl-C in the terminal must not end QEMU before the clean-up.
         own = {
             "stdout": subprocess.PIPE,
             "pipesize": PIPE_BYTES,

@@ -31,7 +31,8 @@ from hotpin_hil.link.port_reader import PortReader
 
 CONNECT_ATTEMPTS = 3
 EN_LOW_S = 0.1
-"""Reset pulse, as in esptool: EN needs about 5 ms, the rest covers bytes still buffered in a USB bridge."""
+"""Reset pulse, as in esptool: EN needs about 5 ms; the longer pulse also covers bytes that are still
+buffered in a USB bridge."""
 EN_LOW_NETWORK_S = 0.02
 """Reset pulse on a network port: the server acknowledges each edge."""
 

@@ -15,7 +15,7 @@ from qemu.qmp import QMPClient
 from hotpin_hil.errors import PortError
 
 TIMEOUT_S = 30.0
-"""QEMU on 5 % of a core answers within 2 s."""
+"""Time limit of one command; QEMU on 5 % of a core answers within 2 s."""
 SOCKET_S = 5.0
 """Maximum time from QEMU's start until its socket exists, on a busy host."""
 _REMEDY = "run the test again; if QEMU hangs again, start it by hand with the command in its log"
@@ -26,7 +26,7 @@ _DRIFT = re.compile(r"Host - Guest clock\s+(-?\d+) ms")
 class Qmp:
     """Control socket of one QEMU.
 
-    Each command opens its own connection, so it never waits for another command's reply.
+    Each command opens its own connection, so a command never waits for another command's reply.
     """
 
     def __init__(self, path: str) -> None:

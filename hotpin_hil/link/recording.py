@@ -9,7 +9,8 @@ from hotpin_hil.errors import UsageError, host_remedy
 from hotpin_hil.link.console_log import ConsoleLog
 
 NOTE = "--- hotpin-hil: "
-"""Start of a note. `idf.py monitor` uses the same dashes, so the analyser knows that the line is not from a board."""
+"""Start of a note. `idf.py monitor` uses the same dashes, so the analyser does not take the line for a
+board's output."""
 
 WAITING_MAX = 256 * 1024
 """Maximum number of bytes that a file's reader may be ahead of the display."""
@@ -26,7 +27,7 @@ class Recording:
         """Start an empty recording, and open its file.
 
         Args:
-            path: file for the bytes; None for none.
+            path: file for the bytes; None for no file.
             append: add to a file that exists.
 
         Raises:
@@ -62,7 +63,7 @@ class Recording:
 
     @property
     def is_over(self) -> bool:
-        """Whether the display has taken everything, and nothing more will arrive."""
+        """Whether the display has received everything, and nothing more will arrive."""
         with self._cond:
             return self._has_ended and not self._waiting
 
@@ -100,7 +101,7 @@ class Recording:
         remedy = host_remedy(error)
         self.note(
             f"{self.path} cannot be written: {error.strerror}{f' ({remedy})' if remedy else ''}; "
-            "the rest is not saved"
+            "later bytes are not saved"
         )
 
 

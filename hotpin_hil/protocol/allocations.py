@@ -53,7 +53,7 @@ class AllocationLoss:
     no_site: int
     no_task: int
     unknown_frees: int
-    """Calls that freed a block that the profile never saw; must be 0."""
+    """Calls that freed a block that the profile has not recorded; must be 0."""
     static_bytes: int
     marked_ms: int
 

@@ -98,7 +98,7 @@ class Region:
 
     @property
     def end(self) -> int:
-        """Address after the heap."""
+        """First address after the heap."""
         return self.start + self.length
 
 
@@ -138,7 +138,7 @@ class Resources:
     """A mode change is in progress."""
     heaps: tuple[HeapCensus, ...]
     pool_blocks: int
-    """Blocks that all memory pools have given out; the heap counts a pool as one block."""
+    """Blocks in use from all memory pools, including those that a pool allocated from the heap because it was empty."""
     tasks: int
     queues: int
     """Queues, semaphores and mutexes."""
@@ -147,7 +147,7 @@ class Resources:
     idle_hooks: int
     """Registered idle hooks of both cores; ESP-IDF has room for eight on each."""
     frames: int
-    """Camera frames taken and not returned."""
+    """Camera frames obtained by the firmware and not yet returned."""
     i2s_channels: int
     i2s_running: int
     warning_calls: int
@@ -172,7 +172,7 @@ class Resources:
     holds: int
     """Number of holds by `heap.hold` and `heap.split`."""
     held: int
-    """Bytes that these holds keep."""
+    """Bytes allocated by these holds."""
     armed: int
     """Number of armed failures and crashes that wait for their allocation, step or call."""
 
@@ -336,7 +336,7 @@ class Pin:
     changes: int
     """Changes of the level, including the first setting."""
     high_ms: int
-    """Length of its last high pulse, ms; 0 if there was none."""
+    """Length of the pin's last high pulse, ms; 0 if there was none."""
 
 
 @dataclass(frozen=True)
@@ -403,7 +403,7 @@ class AutoOptimization:
     attempts: int
     helped: int
     check_us: int
-    """Longest check after a sample."""
+    """Duration of the longest check after a sample."""
     bytes_static: int
 
 
@@ -414,12 +414,12 @@ class Reclaimer:
     name: str
     cost: int
     from_: str
-    """Mildest trigger at which it runs."""
+    """Mildest trigger at which the reclaimer runs."""
     runs: int
     gained: int
     skipped: bool
     task: str = ""
-    """Task of its last run; only for reclaimers that the test added."""
+    """Task of the reclaimer's last run; only for reclaimers that the test added."""
     took: bool = False
     """The reclaimer requested memory while it ran, and got it."""
 
@@ -471,7 +471,7 @@ class Pool:
     heap_used: int
     refused: int
     misused: int
-    """Calls that freed anything but a block in use."""
+    """Calls that tried to free something other than a block in use."""
     bytes: int
 
 
@@ -482,9 +482,9 @@ class Pools:
     pools: tuple[Pool, ...]
     bytes_static: int
     at: tuple[int, ...] = ()
-    """Addresses of the taken blocks."""
+    """Addresses of the allocated blocks."""
     err_free: str = ""
-    """Result of the wrong call."""
+    """Result of the wrong call of memory_pool_free."""
     served: int = 0
     """Interrupts that got a block."""
     failed: int = 0

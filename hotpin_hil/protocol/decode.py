@@ -1,4 +1,4 @@
-"""Decodes the fields of firmware events and replies into typed events; the only module that knows their keys.
+"""Decodes the fields of firmware events and replies into typed events; the only module that contains their keys.
 
 All functions raise KeyError, TypeError or ValueError if a field is missing or has another type or value.
 """
@@ -17,7 +17,8 @@ ALLOC_FAILED, MODE, BOOT = "mem.alloc_failed", "mode", "boot"
 """Names of the events."""
 
 FRAGMENTATION_CRITICAL = 50
-"""The guide's default threshold, in %. A fragmentation warning has no level; its threshold identifies it."""
+"""The guide's default threshold, in %. A fragmentation warning does not contain its level; the threshold
+identifies it."""
 _WARNING_TYPES = {
     "INTERNAL_LOW": ("WARN", "internal"),
     "INTERNAL_CRITICAL": ("CRIT", "internal"),

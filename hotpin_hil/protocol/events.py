@@ -32,7 +32,7 @@ class LogEvent:
 
 @dataclass(frozen=True)
 class BootStarted(LogEvent):
-    """A boot began; `sign` names the kind of log line that showed it."""
+    """A boot started; `sign` names the kind of log line that revealed it."""
 
     sign: str
     """One of "reset banner", "boot loader", "application", "boot record" or "time stamps": a sign of `logs.boots`."""
@@ -48,10 +48,10 @@ class BootStarted(LogEvent):
 
 @dataclass(frozen=True)
 class BootEnded(LogEvent):
-    """The output of a boot ended, because the next one started. `t_ms` is its latest time."""
+    """The output of a boot ended, because the next boot started. `t_ms` is the last time in that output."""
 
     stage: str
-    """How far it got: "ROM", "boot loader", "start of the application" or "application"."""
+    """How far the boot got: "ROM", "boot loader", "start of the application" or "application"."""
 
 
 @dataclass(frozen=True)
@@ -333,7 +333,7 @@ class BacktracePrinted(LogEvent):
     mark: str = ""
     """As CoreState.mark."""
     is_watchdog: bool = False
-    """It follows a report of the task watchdog."""
+    """Whether the backtrace follows a report of the task watchdog."""
 
 
 @dataclass(frozen=True)

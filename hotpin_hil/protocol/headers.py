@@ -16,7 +16,8 @@ from datetime import date
 
 DAY_MS = 86_400_000
 _MIDNIGHT_MS = 10 * 60 * 1_000
-"""A time of day that goes back this close to midnight means the next day, not a reset."""
+"""A jump of the time of day from less than this before midnight to less than this after it means the next day, not a
+reset."""
 _CLOCK = re.compile(
     rb"([EWIDV]) \((?:(\d{4}|\d\d)-(\d\d)-(\d\d) )?(\d\d):(\d\d):(\d\d)\.(\d{3})\d{0,3}\) ([^\s:@{][^:\n]{0,60}):"
 )

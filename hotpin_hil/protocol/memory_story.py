@@ -19,7 +19,7 @@ _STATS = struct.Struct(f"<{len(fields(MemoryStats))}I")
 _SNAPSHOT = struct.Struct(f"<I{_STATS.size}s4i32s")
 _WARNINGS, _FAILURES, _SNAPSHOTS = 8, 8, 16
 SIZE = _HEAD.size + _WARNINGS * _WARNING.size + _FAILURES * _FAILURE.size + _SNAPSHOTS * _SNAPSHOT.size
-"""Bytes of the record; the firmware's own size must be the same."""
+"""Size of the record in bytes, which must equal the size in the firmware."""
 _DUMP_HEADER = 24
 _ELF = b"\x7fELF"
 
@@ -42,7 +42,7 @@ CAPS = {
     1 << 11: "INTERNAL",
     1 << 12: "DEFAULT",
 }
-"""Names of the capabilities that firmware asks for (esp_heap_caps.h)."""
+"""Names of the capabilities that firmware requests (esp_heap_caps.h)."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class StorySnapshot:
 
 @dataclass(frozen=True)
 class MemoryStory:
-    """All recorded entries, oldest first, without entries that the crash interrupted."""
+    """All recorded entries, oldest first, without entries that were being written at the crash."""
 
     boot_id: str
     boot_count: int

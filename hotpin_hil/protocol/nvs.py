@@ -26,12 +26,12 @@ _FIRST = 0xFFFFFFFF
 
 @dataclass(frozen=True)
 class NvsPartition:
-    """What a partition holds."""
+    """Content of a partition."""
 
     blobs: dict[str, bytes]
     """Whole blobs of the namespace, by key."""
     sequence: int
-    """Highest sequence number of a page, which is the number of pages started since the partition was erased; 0 without
+    """Number of pages started since the partition was erased: the highest sequence number of a page plus 1; 0 without
     pages."""
 
 

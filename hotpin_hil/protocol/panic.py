@@ -15,14 +15,14 @@ from hotpin_hil.protocol.log import ConsoleLine, LineSplitter
 from hotpin_hil.protocol.reset import shows_start
 
 LINES_MAX = 120
-"""A panic of both cores prints about 45 lines, and `idf.py monitor` adds about as many."""
+"""Maximum number of lines. A panic of both cores prints about 45 lines, and `idf.py monitor` adds about as many."""
 
 CORRUPTED = "CORRUPTED"
 
 STACK_WORDS_MAX = 1024
-"""ESP-IDF prints 256 words of the stack."""
+"""Maximum number of stack words kept; ESP-IDF prints 256."""
 CORE_DUMP_CHARS_MAX = 2 << 20
-"""Characters in base64; a longer core dump is only counted."""
+"""Maximum number of base64 characters; of a longer core dump, only the lines are counted."""
 
 # Texts with which a panic starts.
 _GURU = re.compile(
@@ -84,7 +84,7 @@ OTHER_TRACES are on separate lines, or in errors."""
 
 @dataclass(frozen=True)
 class StackFrame:
-    """One call of a backtrace: `pc` is within the calling instruction, because ESP-IDF has already subtracted."""
+    """One call of a backtrace: `pc` is within the call instruction, because ESP-IDF adjusts the return address."""
 
     pc: int
     sp: int
@@ -134,7 +134,7 @@ class Panic:
     core: int | None
     """The core that panicked; None if the text does not name it."""
     details: tuple[str, ...] = ()
-    """Further explaining lines, in order: heap corruption, ESP_ERROR_CHECK, the task of an overflowed stack, …"""
+    """Other lines that explain the panic, in order: heap corruption, ESP_ERROR_CHECK, task of an overflowed stack, …"""
     states: tuple[CoreState, ...] = ()
     """The core that panicked, then the other core if it was printed."""
     elf_sha256: str = ""

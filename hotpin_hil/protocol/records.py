@@ -58,7 +58,7 @@ class Record:
 
     @property
     def more(self) -> bool:
-        """Whether further records belong to the same reply or event."""
+        """Whether more records belong to the same reply or event."""
         return self.data.get("more") is True
 
     @property

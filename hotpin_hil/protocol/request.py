@@ -36,7 +36,7 @@ def encode_request(request_id: int, command: str, args: Mapping[str, Any]) -> by
     line = b"@%s*%04X" % (body, crc16(body))
     if len(line) > REQUEST_MAX:
         raise UsageError(
-            f"request '{command}' has {len(line)} bytes, but the limit is {REQUEST_MAX}",
+            f"request '{command}' is {len(line)} bytes long, but the limit is {REQUEST_MAX}",
             "split it into several requests",
         )
     return line + b"\n"

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 BANNER_MAX = 120
-"""Upper limit of a banner's length, bytes. A search in a growing stream restarts this number of bytes before its
-end."""
+"""Upper limit of a banner's length, bytes. A search in a growing stream restarts this number of bytes before the
+end of the stream."""
 
 POWER_ON, SOFTWARE, SLEEP, WATCHDOG, BROWN_OUT, USB, OTHER = (
     "power-on", "software", "sleep", "watchdog", "brown-out", "USB", "other",

@@ -141,7 +141,7 @@ def _property(value: object) -> str:
 
 
 def _executor(environ: Mapping[str, str]) -> dict[str, Any]:
-    """The CI job behind the results; empty outside CI."""
+    """The CI job that produced the results; empty outside CI."""
     if environ.get("GITHUB_ACTIONS"):
         number = environ.get("GITHUB_RUN_NUMBER", "")
         url = "/".join(environ.get(name, "") for name in ("GITHUB_SERVER_URL", "GITHUB_REPOSITORY"))

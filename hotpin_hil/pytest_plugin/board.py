@@ -178,7 +178,7 @@ class BoardPlugin:
     def revive(self) -> bool:
         """Power-cycle a dead board; returns whether the next test may try it. False without a power switch.
 
-        A board whose labgrid exporter has left is not dead: the next test looks for it again.
+        A board whose labgrid exporter has disconnected is not dead: the next test looks for it again.
         """
         if self._session.leases.is_place_away():
             return True

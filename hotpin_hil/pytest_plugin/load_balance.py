@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
@@ -46,7 +46,7 @@ class LoadBalancePlugin:
     def __init__(self, config: pytest.Config, board: BoardInUse) -> None:
         self._config = config
         self._board = board
-        self._taken: Counter[str] = Counter()
+        self._taken: defaultdict[str, float] = defaultdict(float)
         workers = worker_count(config)
         if workers > 1 and config.option.maxschedchunk is None:
             config.option.maxschedchunk = 1

@@ -50,7 +50,7 @@ MALLOC_CAP_SPIRAM = 1 << 10
 _TTS_BLOCK = re.compile(r"a block of (\d+)")
 """Size of the requested block in the refusal of a TTS stream."""
 COMPLAINTS_MAX = 200
-"""Maximum number of complaints kept per failed test, counted from the end."""
+"""Maximum number of error and warning lines kept per failed test; the last ones are kept."""
 
 
 class NoteKeeper:

@@ -100,7 +100,8 @@ class RunFolder:
                 )
 
     def close(self) -> None:
-        """Delete the overwritten files. If no test ran, delete this run's files instead, and restore those."""
+        """Delete the overwritten files. If no test ran, delete this run's files instead, and restore the
+        overwritten files."""
         if self._is_workers:
             return
         shutil.rmtree(self.path / RUN_STATE, ignore_errors=True)

@@ -225,7 +225,7 @@ class VerdictCounter:
         """Whether this process reports to the user."""
         self.counts: Counter[Verdict] = Counter()
         self._blocked: Counter[str] = Counter()
-        """Node id -> BLOCKED verdicts of the newest attempt, which a further attempt replaces."""
+        """Node id -> BLOCKED verdicts of the newest attempt, which another attempt replaces."""
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -257,7 +257,7 @@ class VerdictCounter:
 
 
 def _finding(report: pytest.TestReport, call: pytest.CallInfo[None], board: BoardPlugin) -> Finding | None:
-    """The finding on the exception of this phase; None if there is none, or if it only reports measurements."""
+    """The finding on the exception of this phase; None without an exception, or if it only reports measurements."""
     if call.excinfo is None or isinstance(call.excinfo.value, _NotMet):
         return None
     error = call.excinfo.value

@@ -54,7 +54,7 @@ LOG_TEXT_MAX = 20_000
 """Maximum number of characters of a console log on the page; they are taken from the end of the log."""
 
 COMPLAINTS_SHOWN, COMPLAINT_MAX = 20, 300
-"""Maximum number of lines, and of characters per line."""
+"""Maximum number of error and warning lines per failure, and of characters per line."""
 
 _LOGGED_AT = re.compile(r"\(\d+\) ")
 

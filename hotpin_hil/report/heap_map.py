@@ -145,7 +145,7 @@ def _in_words(heaps: Sequence[DrawnHeap], wanted: int | None) -> str:
         if largest >= wanted:
             text += " It would fit now, unless the free block is listed under a smaller size class."
     if any(heap.truncated for heap in heaps):
-        text += " A heap had more blocks than the board could list; the rest is not shown."
+        text += " A heap had more blocks than the board could list; the other blocks are not shown."
     return text
 
 

@@ -99,7 +99,7 @@ class TestStory:
     complaints: list[ComplaintNote] = field(default_factory=list)
     """The board's error and warning lines, if the test failed."""
     histories: list[tuple[HistoryRow, ...]] = field(default_factory=list)
-    """The history in flash, oldest row first, from each time a test stored it."""
+    """The histories in flash that the test stored, each with the oldest row first."""
     regions: list[ReplyNote] = field(default_factory=list)
     """Replies to `heap.regions`."""
     odd: int = 0

@@ -109,7 +109,7 @@ def _tests(qualification: Qualification) -> list[tuple[list[str], Mapping[str, A
 
 
 def _nearest(measurements: list[MeasurementLine]) -> tuple[str, str]:
-    """Value and limit of the measurement to show, then `(+n)`, the number of further values.
+    """Value and limit of the measurement to show, then `(+n)`, the number of other values.
 
     If all values match exactly, returns only their number.
     """

@@ -5,11 +5,11 @@ from __future__ import annotations
 from hotpin_hil.printable import printable
 
 LOG_LINES = 60
-"""A boot prints about 45 lines."""
+"""Maximum number of lines; a boot prints about 45."""
 
 
 LINE_MAX = 2_000
-"""Characters; a record has at most a quarter."""
+"""Maximum length of a line, in characters; a record is at most a quarter as long."""
 
 
 def shorten_log(text: str) -> str:

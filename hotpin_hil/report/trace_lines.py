@@ -29,7 +29,7 @@ def register_lines(trace: CodeTrace) -> list[str]:
 
 
 def call_lines(trace: CodeTrace) -> list[str]:
-    """One line per address, with inlined functions on further lines."""
+    """One line per address, with inlined functions on the lines below."""
     calls = trace.decoding.calls
     if not calls:
         return [f"{address.name:<9} 0x{address.printed:08x}" for address in trace.addresses]
@@ -58,7 +58,7 @@ def trace_lines(trace: CodeTrace) -> Iterator[str]:
 
 
 def stack_lines(trace: CodeTrace) -> list[str]:
-    """The calls that the stack memory shows."""
+    """The calls found in the stack memory."""
     if trace.stack is None:
         return []
     if not trace.decoding.stack_method:

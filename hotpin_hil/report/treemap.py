@@ -1,4 +1,4 @@
-"""Draws memory in use: one area per call site, as large as its bytes, next to the areas of the same task."""
+"""Draws memory in use: one area per call site, in proportion to its bytes, next to the other areas of its task."""
 
 from __future__ import annotations
 
@@ -149,9 +149,7 @@ def _write(axes: Any, area: Area, site: Held, colour: str) -> None:
 def _in_words(order: Sequence[str], totals: Mapping[str, int]) -> str:
     largest = ", ".join(f"{task} {totals[task]:,} B" for task in order[:4])
     more = f" and {len(order) - 4} more tasks" if len(order) > 4 else ""
-    return (
-        f"{sum(totals.values()):,} B in use: {largest}{more}. A frame is a task, an area in it a call site."
-    )
+    return f"{sum(totals.values()):,} B in use: {largest}{more}. A frame is a task; each area in it is a call site."
 
 
 def _table(held: Sequence[Held]) -> Table:

@@ -35,7 +35,7 @@ _IN_TOOLS = {
 """Folders where idf_tools.py installs the toolchains: ESP-IDF v5.2 and later, older versions."""
 
 TIMEOUT_S = 20.0
-"""A large ELF takes about 1 s."""
+"""Time limit of one call; a large ELF takes about 1 s."""
 BATCH = 500
 """Maximum number of addresses in one command line."""
 
@@ -104,14 +104,14 @@ def run_addr2line(tool: Path, elf: Path, addresses: Sequence[int]) -> list[Decod
         One entry per address, in order.
 
     Raises:
-        Addr2lineError: the tool failed, or did not answer for an address.
+        Addr2lineError: the tool failed, or printed nothing for an address.
     """
     found: dict[int, DecodedAddress] = {}
     for start in range(0, len(addresses), BATCH):
         found |= _run(tool, elf, addresses[start : start + BATCH])
     missing = [address for address in addresses if address not in found]
     if missing:
-        raise Addr2lineError(f"{tool.name} gave no answer for 0x{missing[0]:08x}")
+        raise Addr2lineError(f"{tool.name} printed nothing for 0x{missing[0]:08x}")
     return [found[address] for address in addresses]
 
 
@@ -123,7 +123,7 @@ def _run(tool: Path, elf: Path, addresses: Sequence[int]) -> dict[int, DecodedAd
         )
     except subprocess.CalledProcessError as error:
         text = str(error.stderr).strip().partition("\n")[0]
-        raise Addr2lineError(text or f"{tool.name} ended with status {error.returncode}") from error
+        raise Addr2lineError(text or f"{tool.name} exited with status {error.returncode}") from error
     except (OSError, subprocess.SubprocessError) as error:
         raise Addr2lineError(str(error)) from error
     return parse(done.stdout)

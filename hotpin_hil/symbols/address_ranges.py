@@ -10,7 +10,8 @@ import struct
 from collections.abc import Iterator
 
 _SHORT = struct.Struct("<IHIBB")
-"""Length of the rest, version, offset of the compile unit in .debug_info, bytes of an address, bytes of a segment."""
+"""Length of the table without this word, version, offset of the compile unit in .debug_info, and the sizes of an
+address and of a segment selector."""
 _LENGTH_BYTES = 4
 _LONG_FORMAT = 0xFFFFFFF0
 """Lengths of at least this value mark the 64-bit format, which no toolchain for these chips writes."""

@@ -40,7 +40,7 @@ class AddressDecoder:
         """Decode addresses of code.
 
         Args:
-            addresses: each within an instruction. For a return address take `call_address(address, elf.machine)`.
+            addresses: each within an instruction. For a return address, pass `call_address(address, elf.machine)`.
 
         Returns:
             One entry per address, in order; without places if the ELF has no code there.

@@ -21,7 +21,7 @@ _SCOPES = ("DW_TAG_namespace", "DW_TAG_class_type", "DW_TAG_structure_type", "DW
 _LINKS = ("DW_AT_abstract_origin", "DW_AT_specification")
 _LINKS_MAX = 8
 _C_LANGUAGES = (0x01, 0x02, 0x0C, 0x1D, 0x2C, 0x8001)
-"""C89, C, C99, C11, C17 and assembler: names need no scope."""
+"""C89, C, C99, C11, C17 and assembler, where functions have no namespace or class."""
 
 
 class _Row(NamedTuple):
@@ -185,7 +185,7 @@ class DwarfLookup:
         self._units: dict[int, _Unit] = {}
 
     def places(self, address: int) -> tuple[SourcePlace, ...]:
-        """The innermost inlined function at an address first; empty if the address is unknown.
+        """The functions at an address, the innermost inlined function first; empty if the address is unknown.
 
         Damaged debug information counts as missing.
         """

@@ -82,7 +82,7 @@ class ElfSet:
         return self._decoder(elf), ElfRemark(text, str(elf.path), elf.sha256)
 
     def for_core_dump(self, core: bytes) -> tuple[FirmwareElf | None, str]:
-        """The ELF file whose SHA-256 is in the core dump, else the only file named; None and the reason if neither.
+        """The ELF file whose SHA-256 is in the core dump, else the only named file; otherwise None, and why.
 
         esp-coredump checks whether the file fits.
         """

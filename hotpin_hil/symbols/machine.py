@@ -18,7 +18,7 @@ class Machine(str, Enum):
     RISCV = "RISC-V"
     """ESP32-C, -H and -P chips"""
     HOST = "host"
-    """The virtual board: firmware built for this machine. Its addresses are offsets into the ELF."""
+    """The virtual board: firmware built for this machine. Code addresses are offsets into the ELF."""
 
     def __str__(self) -> str:
         return self.value
@@ -33,7 +33,7 @@ def call_address(return_address: int, machine: Machine) -> int:
         machine: the architecture.
     """
     if machine is not Machine.XTENSA:
-        return return_address - 1  # calls have 2 or 4 bytes on RISC-V
+        return return_address - 1  # a call instruction is 2 or 4 bytes long on RISC-V
     if return_address & _XTENSA_WINDOW:  # like ESP-IDF's esp_cpu_process_stack_pc()
         return_address = (return_address & _XTENSA_OFFSET) | _XTENSA_REGION
     return return_address - _XTENSA_CALL_BYTES

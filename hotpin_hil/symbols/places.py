@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class SourcePlace:
-    """One function, with the file and line that an address belongs to."""
+    """The function, file and line at an address."""
 
     function: str
     """Empty if the ELF does not name it."""
@@ -33,7 +33,7 @@ class DecodedAddress:
 
     address: int
     places: tuple[SourcePlace, ...] = ()
-    """The innermost inlined function first, last the function that contains them. Empty if the ELF names neither
+    """The inlined functions, innermost first, then the function that contains them. Empty if the ELF names neither
     function nor line."""
 
     @property

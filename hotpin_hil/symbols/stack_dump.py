@@ -1,4 +1,4 @@
-"""Calls from the stack memory that RISC-V chips print instead of a backtrace.
+"""Finds the calls in the stack memory that RISC-V chips print instead of a backtrace.
 
 gdb unwinds the stack with the ELF's call frame information; esp-idf-panic-decoder gives it the registers and the stack
 of the log. Without gdb, the words that follow a call instruction are listed: they include calls that have returned.
@@ -23,11 +23,11 @@ from hotpin_hil.symbols.riscv_calls import CallFinder
 PANIC_DECODER = "esp_idf_panic_decoder"
 TIMEOUT_S = 40.0
 CONNECT_S = 20
-"""gdb waits only 2 s by default; Python may take longer to start."""
+"""Time that gdb waits for esp-idf-panic-decoder. Its default of 2 s is too short if Python starts slowly."""
 EXTRA = "pip install 'hotpin-hil[decode]'"
 CALLS_MAX = 60
 _ANY_GDB = "gdb-multiarch"
-"""Debian's gdb, which also knows RISC-V."""
+"""Debian's gdb, which also supports RISC-V."""
 _WORDS_PER_LINE = 8
 
 

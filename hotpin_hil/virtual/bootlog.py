@@ -108,7 +108,7 @@ def download_banner(cause: int) -> bytes:
 
 
 def encode_lines(texts: list[str]) -> bytes:
-    """Lines as they go over the wire."""
+    """The bytes of these lines on the UART."""
     return "".join(f"{text}\r\n" for text in texts).encode("ascii", "replace")
 
 
@@ -123,7 +123,7 @@ def boot(flash: Flash, cause: int, revision: int) -> Boot:
     try:
         outcome = _rom(flash, uart, cause) or _second_stage(flash, uart, cause, revision)
     except FlashRangeError:
-        outcome = Restart(RTCWDT_RTC_RESET, _WATCHDOG_MS)  # the chip reads garbage until its watchdog bites
+        outcome = Restart(RTCWDT_RTC_RESET, _WATCHDOG_MS)  # the chip reads garbage until its watchdog fires
     return Boot(tuple(uart.lines), uart.now_ms, outcome)
 
 
@@ -134,7 +134,7 @@ def app_in(flash: Flash) -> image.FlashedApp | None:
         for _, part in _boot_order(flash, _load_table(flash, uart) or [], uart)[:1]:
             start = part.offset + image.HEADER.size + image.SEGMENT_HEADER.size
             return image.parse_app_descriptor(flash.read(start, image.APP_DESCRIPTOR.size))
-    except FlashRangeError:  # a partition at the end of the chip that is shorter than a descriptor
+    except FlashRangeError:  # a partition shorter than a descriptor, at the end of the flash
         pass
     return None
 

@@ -35,7 +35,7 @@ _CLIENTS_MAX = 16
 TIME_SCALE_MAX = 1e6
 """Largest time scale that the firmware's host runtime accepts (firmware/native/chip/params.c)."""
 JUMP_MAX_US = 1 << 53
-"""285 years; larger integers are not exact in every JSON reader."""
+"""Upper bound of a jump: 2^53 µs, about 285 years. Not every JSON reader reads larger integers exactly."""
 
 Message = dict[str, Any]
 
@@ -165,7 +165,9 @@ class _Client:
         self._buffer[:] = rest
         keeps_up = all(self._reply(line) for line in lines)
         if not keeps_up:
-            report("control connection closed, because the client has left or does not read its replies")
+            report(
+                "control connection closed, because the client has disconnected or does not read its replies"
+            )
         if not data or not keeps_up or len(self._buffer) > _LINE_MAX:
             self.close()
 

@@ -88,7 +88,7 @@ class Figures:
 
 @dataclass(frozen=True)
 class Heap:
-    """One heap; `caps` per priority. `end` is one past its last address."""
+    """One heap. `caps` are its capabilities by priority; `end` is the first address after it."""
 
     start: int
     length: int
@@ -126,7 +126,7 @@ class HeapSystem:
             self._c.heap_system_destroy(self._system)
             self._system = None
 
-    # setting up
+    # set-up
 
     def _require(self, done: bool) -> None:
         if not done:
@@ -142,7 +142,7 @@ class HeapSystem:
         return int(self._c.heap_system_boot_block(self._system, name.encode(), index))
 
     def add_heap(self, start: int, length: int, type: str) -> None:
-        """Add a heap that is known at reset; it is searched after the heaps added before."""
+        """Add a heap that is known at reset; it is searched after the heaps added earlier."""
         self._require(self._c.heap_system_add_heap(self._system, start, length, _type_number(type)))
 
     def add_region(self, start: int, length: int, type: str) -> None:
@@ -150,11 +150,11 @@ class HeapSystem:
         self._require(self._c.heap_system_add_region(self._system, start, length, _type_number(type)))
 
     def reserve_pool(self, size: int, default_caps: bool, no_minimum: bool = False) -> None:
-        """Add the DMA pool, which takes its memory from internal memory."""
+        """Add the DMA pool, which is allocated from internal memory."""
         self._require(self._c.heap_system_reserve_pool(self._system, size, default_caps, no_minimum))
 
     def add_recorded(self, start: int, length: int, type: str, blocks: list[Block]) -> None:
-        """Add a heap in a recorded state, blocks in address order; it is searched before those added earlier."""
+        """Add a heap in a recorded state, blocks in address order; it is searched before the heaps added earlier."""
         array = (CBlock * len(blocks))(
             *(CBlock(b.heap_start, b.heap_end, b.address, b.size, b.used) for b in blocks)
         )
@@ -207,7 +207,7 @@ class HeapSystem:
             )
         return int(result)
 
-    # asking
+    # queries
 
     def stats(self, caps: str) -> Figures:
         """`heap_caps_get_info`: all heaps that have all of `caps`."""
@@ -275,7 +275,7 @@ class HeapSystem:
 
 
 def _u32(size: int) -> int:
-    """`size` as the chip's size_t; a larger one is clipped, because no heap has that much."""
+    """`size` as the chip's size_t; a larger size is clipped, because no heap is that large."""
     return size if 0 <= size < 1 << 32 else (1 << 32) - 1
 
 

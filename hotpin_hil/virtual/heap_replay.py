@@ -138,7 +138,7 @@ class _Replayer:
         self._difference_count = 0
         self._differences: list[ReplayDifference] = []
         self._recorded: set[int] = set()  # ids allocated in the recording
-        self._model: dict[int, int] = {}  # ids to the model's addresses
+        self._model: dict[int, int] = {}  # id -> address in the model
 
     def compare(self, operation: _Operation, what: str, recorded: str, model: str) -> None:
         if recorded == model:

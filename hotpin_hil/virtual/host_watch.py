@@ -15,7 +15,7 @@ _FROM_OUTSIDE = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, s
 """Signals that an error in the program itself never causes."""
 
 HostFault = dict[str, str]
-"""`text` and `remedy`."""
+"""A fault of the host: its `text` and `remedy`."""
 
 
 class HostWatch:

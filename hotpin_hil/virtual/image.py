@@ -108,7 +108,7 @@ def pack_app(elf: bytes, info: BuildInfo, settings: FlashSettings, elf_sha256: s
     drom = descriptor + CARGO.pack(CARGO_MARK, len(elf)) + elf
     if DROM_ADDRESS + len(drom) > DROM_END:
         raise BuildError(
-            f"the firmware's ELF has {len(elf)} bytes, more than the chip can map", "strip or optimise it"
+            f"the firmware's ELF is {len(elf)} bytes long, more than the chip can map", "strip or optimise it"
         )
     segments = [(DROM_ADDRESS, drom), (ENTRY_ADDRESS, b"runs on the host")]
     digest = bytes.fromhex(elf_sha256) or hashlib.sha256(elf).digest()

@@ -17,7 +17,7 @@ from hotpin_hil.virtual.flash import Flash
 from hotpin_hil.virtual.image import CHECKSUM_SEED, xor_bytes
 
 HEADER = struct.Struct("<BBHI")
-"""Direction (0: request, 1: reply), command, length of the data, checksum or, in a reply, a value."""
+"""Packet header: direction (0: request, 1: reply), command, length of the data, checksum or, in a reply, a value."""
 
 FLASH_BEGIN, FLASH_DATA, FLASH_END = 0x02, 0x03, 0x04
 MEM_BEGIN, MEM_END, MEM_DATA = 0x05, 0x06, 0x07
@@ -29,9 +29,9 @@ ERASE_FLASH, ERASE_REGION, READ_FLASH, RUN_USER_CODE = 0xD0, 0xD1, 0xD2, 0xD3
 
 SYNC_REPLIES = 8
 REGISTER_WRITE = struct.Struct("<IIII")
-"""Address, value, mask, delay in microseconds."""
+"""One register write: address, value, mask, delay in microseconds."""
 BLOCK_HEADER = struct.Struct("<IIII")
-"""Length of the block, sequence number, two unused words."""
+"""Header of a data packet: length of the block, sequence number, two unused words."""
 
 
 class Refused(Exception):

@@ -4,7 +4,8 @@
         --partitions firmware/partitions.csv --project hotpin --version 1.0 --out BUILD
 
 writes the bootloader, partition table and app images, `flasher_args.json`, `flash_args` and
-`project_description.json`, and records the ELF's SHA-256 among those this checkout's virtual boards run.
+`project_description.json`, and adds the ELF's SHA-256 to the list of ELFs that this checkout's virtual boards
+may run.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--program",
         type=Path,
-        help="the same without debug information, to be flashed in its place",
+        help="the same firmware without debug information, which is flashed in its place",
     )
     parser.add_argument("--sdkconfig", type=Path, required=True, help="sdkconfig.json of that build")
     parser.add_argument("--partitions", type=Path, required=True, help="partition table, CSV")
@@ -97,7 +98,7 @@ def package(
     app_partition = _app_partition(partitions, partitions_file.name)
     if len(app) > app_partition.size:
         raise BuildError(
-            f"the app image has {len(app)} bytes, but partition {app_partition.name!r} only {app_partition.size}",
+            f"the app image is {len(app)} bytes long, but partition {app_partition.name!r} only {app_partition.size}",
             f"enlarge it in {partitions_file.name}",
         )
     flash_bytes = int(settings.size.removesuffix("MB")) * 0x100000

@@ -1,7 +1,7 @@
 """The firmware process, which acts as the board's CPU while an app runs.
 
-`<elf> <params-file>` with UART0 on file descriptors 0 and 1 (both ends of one socket pair) and diagnostics of
-the host runtime on 2. It ends itself with 100 + N when the chip would reset with ROM code N.
+It is started as `<elf> <params-file>`. File descriptors 0 and 1 are UART0 (one end of a socket pair), and the host
+runtime prints its diagnostics on 2. The process exits with status 100 + N where the chip would reset with ROM code N.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from hotpin_hil.errors import BenchError
 from hotpin_hil.virtual.profile import BoardProfile
 
 RESET_STATUS = 100
-"""Exit status of the firmware process when the chip would reset: this, plus the ROM's reset code."""
+"""The firmware process exits with this plus the ROM's reset code where the chip would reset."""
 
 _PR_SET_PDEATHSIG = 1
 _SEALS = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
@@ -281,7 +281,7 @@ def _die_with_parent(parent: int) -> Callable[[], None]:
     def set_up() -> None:
         _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        if os.getppid() != parent:  # the process ended before
+        if os.getppid() != parent:  # the parent ended before the prctl call
             os._exit(1)
 
     return set_up

@@ -326,7 +326,7 @@ def load(name_or_path: str | Path = DEFAULT_PROFILE) -> BoardProfile:
     if not _MAC.fullmatch(mac):
         raise root.error("mac", 'six bytes such as "24:0a:c4:00:00:01"')
     if root.text("chip") != "esp32":
-        raise root.error("chip", '"esp32": the heap model knows no other')
+        raise root.error("chip", '"esp32": the heap model supports no other chip')
     heaps = tuple(_heap(table) for table in root.tables("heap"))
     if not heaps:
         raise root.error("heap", "at least one [[heap]]")
@@ -450,7 +450,7 @@ def explain(profile: BoardProfile, ledger: Iterable[Allocation]) -> Explanation:
             if not address:
                 raise ProfileError(
                     f"{place}: no memory for {size} bytes of {entry.caps}",
-                    "the ledger takes more than the board has",
+                    "the ledger allocates more than the board has",
                 )
             cost = system.allocated_size(address) + 4
             held.setdefault(entry.what, []).append(Placed(entry.what, entry.caps, size, address, cost))

@@ -26,18 +26,18 @@ NOTIFY_MODEMSTATE, FLOWCONTROL_SUSPEND, FLOWCONTROL_RESUME = 7, 8, 9
 SET_LINESTATE_MASK, SET_MODEMSTATE_MASK, PURGE_DATA = 10, 11, 12
 _SERVER = 100  # added to a command's code in the server's reply
 _DTR_ON, _DTR_OFF, _RTS_ON, _RTS_OFF = 8, 9, 11, 12
-_MODEM_STATE = 0xB0  # carrier, DSR and CTS, as from a USB adapter where they are not wired
+_MODEM_STATE = 0xB0  # carrier, DSR and CTS are set, like in a USB adapter that does not wire them
 
 _MAX_SUBNEGOTIATION = 256
 _PAUSE_AT = 64 * 1024
 _DROP_AT = 1024 * 1024
 _CLOSE_AT = 2 * _DROP_AT
-"""Backlog in bytes at which the connection ends: above what data alone can fill, so most of it is unread answers."""
+"""Backlog in bytes at which the connection is closed. Above `_DROP_AT` it grows only by unread answers."""
 _RECEIVE = 64 * 1024
 
 
 class SerialPort(Protocol):
-    """What the server calls on the board behind the port."""
+    """The server's calls to the board behind the port."""
 
     def opened(self) -> None: ...
     def closed(self) -> None: ...
@@ -221,7 +221,7 @@ class Connection:
             self._loop.add_reader(self._socket, self._readable)
 
     def close(self) -> None:
-        """End the connection and tell the server."""
+        """End the connection and notify the server."""
         if not self._closed:
             self.discard()
             self._lost()

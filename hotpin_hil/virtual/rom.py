@@ -237,7 +237,7 @@ class Rom:
 
 
 class _Write:
-    """A download into flash; `inflate` for compressed ones, `written` bytes so far."""
+    """A download into flash. `inflate` is None if it is not compressed; `written` is the number of bytes so far."""
 
     def __init__(self, offset: int, size: int, block_size: int) -> None:
         self.offset = offset

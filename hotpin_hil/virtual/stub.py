@@ -46,7 +46,7 @@ _FIXED_LENGTHS = {
 """Data length in bytes of each command with a fixed length."""
 _BEGIN_LENGTHS = (16, 20)  # a fifth word tells whether to encrypt
 _READ_PACKET_MAX = 4096
-_INFLATE_STEP = 0x8000  # the decompressor's dictionary: size of one write
+_INFLATE_STEP = 0x8000  # bytes of one write: the size of the decompressor's dictionary
 
 
 class Stub:
@@ -58,7 +58,7 @@ class Stub:
     def __init__(self, chip: Chip, run_upload: Callable[[], None]) -> None:
         self._chip = chip
         self._run_upload = run_upload
-        self._error: int | None = None  # error of work done after the last reply, for the next reply
+        self._error: int | None = None  # error in the work after the last reply; sent in the next reply
         self._write: _StubWrite | None = None
         self._read: _Read | None = None
         self._upload_left: int | None = None
@@ -117,7 +117,7 @@ class Stub:
                 self._error = refused.code
 
     def _tell_error(self) -> None:
-        """Reply to this command with the error of the work after the last reply, without serving the command."""
+        """If the work after the last reply failed, reply with that error instead of serving this command."""
         error, self._error = self._error, None
         if error is not None:
             raise Refused(error)
@@ -225,7 +225,7 @@ class Stub:
         self._chip.flash.erase(offset, size)
         return Reply()
 
-    # Reading: one block, the host's answer with the number of bytes it has, the next block, …, an MD5
+    # Reading: after each block, the host acknowledges the number of bytes received; an MD5 follows the last block
 
     def _read_flash(self, request: Request) -> Reply:
         return Reply(then=lambda: self._start_reading(request))

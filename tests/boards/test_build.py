@@ -112,7 +112,7 @@ def test_folder_that_another_user_owns_is_named_with_a_remedy(
 def test_failed_build_reports_its_last_lines_and_log_file(tools: Path) -> None:
     (tools / "idf.py").write_text("#!/bin/sh\necho first; echo undefined reference; exit 3\n")
     (tools / "idf.py").chmod(0o755)
-    with pytest.raises(BuildError, match=r"undefined reference\n'idf.py' ended with exit status 3"):
+    with pytest.raises(BuildError, match=r"undefined reference\n'idf.py' exited with status 3"):
         build.build_firmware("hardware")
     assert (build.build_dir("hardware") / "build.log").read_text().startswith("first\n")
 

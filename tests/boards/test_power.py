@@ -43,8 +43,8 @@ def test_a_board_is_not_left_off(tmp_path: Path, off: str) -> None:
 @pytest.mark.parametrize(
     ("command", "message"),
     [
-        ("sh -c 'echo usb; echo no such hub >&2; exit 3'", "cam-1 ended with exit status 3: no such hub"),
-        ("false", "cam-1 ended with exit status 1: no output"),
+        ("sh -c 'echo usb; echo no such hub >&2; exit 3'", "cam-1 exited with status 3: no such hub"),
+        ("false", "cam-1 exited with status 1: no output"),
         (
             "not-installed -a off",
             "cam-1 cannot be run: No such file or directory (run the command by hand: not-installed",

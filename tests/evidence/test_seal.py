@@ -174,7 +174,7 @@ def test_commands(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["seal", str(folder)]) == 0
     assert capsys.readouterr().out == (
         f"{folder}/{MANIFEST}: {len(ODD_NAMES) + 7} files and links\n"
-        "not sealed: the content of /, to which the link out leads\n"
+        "not sealed: the content of /, which the link out points to\n"
     )
     (folder / "logs" / "line\nbreak").write_text("other")
     (folder / f"{MANIFEST}.asc").touch()

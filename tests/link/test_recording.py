@@ -54,7 +54,7 @@ def test_a_full_disk_is_said_and_the_display_goes_on(tmp_path: Path, monkeypatch
     text = recording.take().decode()
     assert text.startswith(f"saved\nlost\n{NOTE}")
     assert "cannot be written: No space left on device (free space" in text
-    assert text.endswith("the rest is not saved\nlost too\n")
+    assert text.endswith("later bytes are not saved\nlost too\n")
     assert (tmp_path / "x.log").read_bytes() == b"saved\n"
 
 

@@ -69,7 +69,7 @@ def test_record_that_is_too_long(line: Line) -> None:
     line.record({"event": "e", "text": "x" * (RECORD_MAX - length)}, 2)
     assert line.agreement.disagreements() == []
     line.record({"event": "e", "text": "x" * (RECORD_MAX - length + 1)}, 3)
-    assert line.agreement.disagreements() == ["record 3 has 481 bytes, more than 480"]
+    assert line.agreement.disagreements() == ["record 3 is 481 bytes long, more than 480"]
 
 
 def test_time_that_goes_back(line: Line) -> None:

@@ -497,9 +497,7 @@ def test_unknown_requirement_is_an_error_of_collection(suite: Suite) -> None:
     assert result.ret == 2
     result.stdout.fnmatch_lines(["*test_it.py::test_it is marked with the unknown requirement ZZZ-99 *"])
     assert not FakeVirtualBoard.started
-    assert result.outlines[-1].startswith(
-        "INCOMPLETE (virtual): pytest ended with exit status 2; 0 of 0 tested"
-    )
+    assert result.outlines[-1].startswith("INCOMPLETE (virtual): pytest exited with status 2; 0 of 0 tested")
 
 
 def test_older_results_are_not_taken_for_this_run(suite: Suite) -> None:

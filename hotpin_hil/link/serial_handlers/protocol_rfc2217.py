@@ -34,7 +34,7 @@ class _Setting(rfc2217.TelnetSubnegotiation):  # type: ignore[misc]
     """A setting of the port.
 
     The server answers in the order of the requests. If the wait for an answer was interrupted, by Ctrl-C for example,
-    that answer is still to come and is not a refusal of the next request.
+    that answer arrives later and must not count as the answer to the next request.
     """
 
     def __init__(self, *args: Any) -> None:

@@ -95,7 +95,7 @@ class Faults:
 
     @property
     def in_force(self) -> list[InForce]:
-        """Requested faults that are still active, to the board's knowledge."""
+        """Requested faults that are still active, as far as the board can tell."""
         return list(self._in_force)
 
     def is_in_force(self, name: str) -> bool:
@@ -116,7 +116,7 @@ class Faults:
         return fault
 
     def clear(self) -> None:
-        """End all faults. Their lasting effects (a chip that hangs, power that is off) stay."""
+        """End all faults. Their lasting effects (a chip that hangs, power that is off) remain."""
         if not self._in_force:
             return
         names = {fault.name for fault in self._in_force}
@@ -215,7 +215,7 @@ class Faults:
         self._in_force = [fault for fault in self._in_force if fault.name not in _UNTIL_RESET]
 
     def start_lines(self, sensor_used: bool) -> list[str]:
-        """Fault lines for the firmware's runtime at boot; `sensor_used`: power was not cut since the last boot."""
+        """Fault lines for the firmware's runtime at boot; `sensor_used`: the power has been on since the last boot."""
         lines = [line for fault in self._in_force for line in firmware.lines_at_start(fault.name)]
         return [*lines, "sensor_used=1"] if lines and sensor_used else lines
 

@@ -313,6 +313,21 @@ def test_baseline_of_one_state_too_many_is_refused(device: Device, heaps: Heaps,
 
 
 @pytest.mark.requirement("LOG-05")
+def test_states_whose_names_begin_alike_have_their_own_baselines(
+    device: Device, heaps: Heaps, monitor: Monitor, measure: Measure
+) -> None:
+    monitor.stop()
+    before = {}
+    for state in ("cam", "camera", "came", "camera2"):
+        device.baseline(set=True, state=state)
+        before[state] = device.baseline(state=state)
+        heaps.hold(INTERNAL, KB)
+    different = len({baseline["internal"] for baseline in before.values()})
+    measure("different baselines", different, exact=len(before), source="1 KB was held after each")
+    measure_unchanged(device, measure, before)
+
+
+@pytest.mark.requirement("LOG-05")
 def test_deltas_are_current_minus_baseline_with_sign(device: Device, heaps: Heaps, measure: Measure) -> None:
     start = device.mark()
     internal = heaps.hold(INTERNAL, 20 * KB)

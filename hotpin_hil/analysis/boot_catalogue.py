@@ -26,7 +26,8 @@ BOOT_FAULTS: dict[str, Known] = dict(
             faults.BOOT_LOADER_DAMAGED,
             "Bootloader damaged",
             "The ROM rejects the bootloader in the flash.",
-            "a damaged or interrupted flash operation, a bootloader for another chip or offset, or a wrong flash mode",
+            "a damaged or interrupted flash operation, a bootloader for another chip or offset, a wrong flash mode, "
+            "or a plain image on a chip with flash encryption",
             f"{_FLASH_ALL}; if it recurs, use DIO mode and 40 MHz, and check the supply while flashing",
         ),
         _known(
@@ -57,6 +58,22 @@ BOOT_FAULTS: dict[str, Known] = dict(
             "an interrupted flash operation or OTA update, an image larger than its partition, or a flash mode or speed"
             " that the flash chip does not support",
             "flash the application again: idf.py flash; if it recurs, use DIO mode and 40 MHz",
+        ),
+        _known(
+            faults.SECURE_BOOT,
+            "Secure boot rejects the image",
+            "The chip requires signed images, and rejects the signature of the bootloader or the application.",
+            "the image is not signed, is signed with another key or scheme, or was changed after it was signed",
+            "flash images that are signed with the key whose digest is in the eFuses (espsecure verify-signature, "
+            "espefuse summary)",
+        ),
+        _known(
+            faults.APP_TOO_LARGE,
+            "Application larger than its partition",
+            "The bootloader rejects the application, because its image does not fit into its partition.",
+            "the partition table has too small a partition for this application",
+            "use a partition table with a larger app partition (Arduino: a partition scheme such as Huge APP), or a "
+            "smaller application; also flash the table",
         ),
         _known(
             faults.WRONG_CHIP,

@@ -6,10 +6,16 @@ from collections import Counter
 
 from hotpin_hil.analysis.model import EVIDENCE_MAX, Confidence, Diagnosis, Evidence, Findings
 from hotpin_hil.protocol import events as ev
-from hotpin_hil.protocol.reset import BROWN_OUT, WATCHDOG, reset_kind
+from hotpin_hil.protocol.reset import BROWN_OUT, SOFTWARE, WATCHDOG, reset_kind
 
 RUNS_MIN = 3
 """Minimum number of runs in a row that count as a loop."""
+SILENT_LINES = 16
+"""The ROM prints at most about this many lines before the bootloader or the application prints its own."""
+ROM = "ROM"
+"""Stage of a run that did not reach the bootloader."""
+_BY_WATCHDOG = "reset by a watchdog"
+_SILENT = "restarted by software before the application printed anything"
 
 
 class BootLoopHandler:
@@ -21,6 +27,8 @@ class BootLoopHandler:
         """How the current run failed; empty if it has not failed yet."""
         self._line = 0
         self._stage = ""
+        self._start = 0
+        """Line in which the run before started, if its start is known."""
         self._last_ms: int | None = None
         self._runs: list[Evidence] = []
         self._count = 0
@@ -40,11 +48,18 @@ class BootLoopHandler:
     def take_boot(self, event: ev.BootStarted) -> None:
         """Count the run that ended before this boot."""
         if event.is_first or event.boot == 0:
+            self._start = event.line
             return
         kind = reset_kind(event.code, event.cause)
         if not self._end and kind in (WATCHDOG, BROWN_OUT):
-            self._end, self._line = event.cause, event.line
+            self._end, self._line = _BY_WATCHDOG if kind == WATCHDOG else event.cause, event.line
+        elif not self._end and kind == SOFTWARE and self._stage == ROM and self._is_silent(event):
+            self._end, self._line = _SILENT, event.line
         self._end_run(event.boot - 1)
+        self._start = event.line
+
+    def _is_silent(self, event: ev.BootStarted) -> bool:
+        return 0 < event.line - self._start <= SILENT_LINES
 
     def end(self, boot: int) -> None:
         """Handle the end of the log: the last run also counts if it failed the same way as the run before it."""

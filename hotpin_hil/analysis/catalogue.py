@@ -9,9 +9,10 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from hotpin_hil.analysis.explanations import PanicExplanation, explain
 from hotpin_hil.protocol import events as ev
 from hotpin_hil.protocol.panic import Panic
-from hotpin_hil.protocol.reset import BROWN_OUT, WATCHDOG, reset_kind
+from hotpin_hil.protocol.reset import BROWN_OUT, LOCKUP, WATCHDOG, reset_kind
 
 IRAM_HEAP = range(0x40080000, 0x400A0000)
 """Internal memory with 32-bit access only; part of it is a heap."""
@@ -19,6 +20,7 @@ DATA_MEMORY = range(0x3F400000, 0x40000000)
 """Data bus of the ESP32; it cannot hold code."""
 NULL_PAGE = 0x1000
 """Addresses below this are members of an object at NULL."""
+DECODE = "decode the backtrace with the ELF of this build"
 _WATCHDOGS = (
     ("TG0", "timer group 0, used by the task watchdog"),
     ("TG1", "timer group 1, used by the interrupt watchdog"),
@@ -40,8 +42,12 @@ POISON = {
 _POISON_REACH = 0x400
 """Maximum member offset in an object with such a pattern as its pointer."""
 _ALLOCATOR = re.compile(
-    r"\b(?:tlsf\w{0,20}|multi_heap\w{0,20}|heap_caps\w{0,20})\.c\b|\bblock_\w{1,40}|outside heap areas"
+    r"\b(?:heap_)?(?:tlsf|ulsf)\w{0,30}\.[ch]\b|\bmulti_heap\w{0,20}\.c\b|outside heap areas|"
+    r"\bassert failed: (?:block_\w{1,40}|(?:remove|insert)_free_block|search_suitable_block)\b(?!.*\.c)"
 )
+"""Assertions of the allocator; the file may be missing from their text."""
+_FREED_TWICE = re.compile(r"already marked as free")
+_NOT_A_BLOCK = re.compile(r"outside heap areas")
 
 
 def watchdog_of(cause: str) -> str:
@@ -121,11 +127,11 @@ def of_panic(panic: Panic, regions: Iterable[ev.HeapInitRegion]) -> Known:
             "look for a callback of an object that is deleted while its task runs, and for too small a stack",
             is_fact=False,
         )
-    if cause in _BAD_ACCESS and address is not None and address < NULL_PAGE:
+    if cause in _BAD_ACCESS and address is not None and _is_at_null(address):
         return Known(
             "deleted-object",
             f"{cause} at a small offset: NULL pointer",
-            f"The CPU{where} accessed offset 0x{address:x} of an object at address 0.",
+            f"The CPU{where} accessed {_offset(address)} of an object at address 0.",
             "the object was never created, its allocation failed, or it was deleted just before",
             "find the pointer with --elf; check the result of its allocation, and delete the object only when no "
             "task uses it any more",
@@ -133,22 +139,14 @@ def of_panic(panic: Panic, regions: Iterable[ev.HeapInitRegion]) -> Known:
         )
     corrupt = [line for line in panic.details if "CORRUPT HEAP" in line]
     if corrupt or (cause == "assert" and _ALLOCATOR.search(panic.headline)):
-        return Known(
-            "corrupt-heap",
-            "Heap corruption",
-            f"The heap's own structures were overwritten: {(*corrupt, panic.headline)[0]}",
-            "a write past the end of a block, or into a freed block",
-            "call heap_caps_check_integrity_all() between the steps to find the faulty step; enable heap poisoning",
-            is_fact=True,
-        )
+        return _corrupt_heap((*corrupt, panic.headline)[0])
     if cause in ("stack overflow", "Stack protection fault") or "Stack canary" in " ".join(panic.details):
         task = f"Task {panic.task}" if panic.task else "A task"
         return Known(
             "stack-overflow",
             "Stack overflow",
-            f"{task} overflowed its stack{_overrun(panic)}: {(panic.details or (panic.headline,))[0]}",
-            "the task's stack is too small for the functions that it calls",
-            "enlarge it, or move large local variables to the heap",
+            f"{task} overflowed its stack{_overrun(panic)}: {_overflow_text(panic)}",
+            *_overflow_cause(panic),
             is_fact=True,
         )
     if "nterrupt wdt" in cause:
@@ -169,14 +167,99 @@ def of_panic(panic: Panic, regions: Iterable[ev.HeapInitRegion]) -> Known:
             "decode the backtrace: the function is the one that calls __stack_chk_fail",
             is_fact=True,
         )
+    if "Cache disabled" in cause or cause == "Cache error":
+        return _cache_error(panic)
+    known = explain(panic) or PanicExplanation("see the panic text and its backtrace", DECODE)
     return Known(
         f"panic-{cause.replace(' ', '-')}",
-        f"Panic: {cause}",
-        f"{panic.headline}",
-        "see the panic text and its backtrace",
-        "decode the backtrace with the ELF of this build",
+        known.name or f"Panic: {cause}",
+        known.finding or _accessed(panic) or f"{panic.headline}",
+        known.cause,
+        known.remedy,
         is_fact=True,
     )
+
+
+def _corrupt_heap(text: str) -> Known:
+    """The entry for a panic of the allocator."""
+    finding, cause = (
+        "The heap's own structures were overwritten",
+        "a write past the end of a block, or into a freed block",
+    )
+    remedy = "call heap_caps_check_integrity_all() between the steps to find the faulty step; enable heap poisoning"
+    if _FREED_TWICE.search(text):
+        finding, cause = (
+            "A block was freed that is already free",
+            "a double free, or a write into the block's header",
+        )
+        remedy = "find the second free() in the backtrace, and set pointers to NULL when their block is freed"
+    elif _NOT_A_BLOCK.search(text):
+        finding, cause = (
+            "free() was called with a pointer that is not a block of a heap",
+            ("a pointer to a constant, to a local or static variable, or one that was overwritten"),
+        )
+        remedy = "find the caller of free() in the backtrace"
+    return Known("corrupt-heap", "Heap corruption", f"{finding}: {text}", cause, remedy, is_fact=True)
+
+
+_UNMAPPED = re.compile(r"MMU entry fault|[Dd]bus write to cache|[Ww]rite back error|invalid mmu entry")
+
+
+def _cache_error(panic: Panic) -> Known:
+    """The entry for an access to flash or PSRAM through a cache that is off, or to an address that is not mapped."""
+    unmapped = next((text for text in panic.details if _UNMAPPED.search(text)), None)
+    if unmapped is not None:
+        return Known(
+            "cache-error",
+            "Cache error: access to an address without memory",
+            unmapped,
+            "an invalid pointer into the addresses of flash or PSRAM, or a write to flash",
+            f"find the pointer with --elf; {DECODE}",
+            is_fact=True,
+        )
+    return Known(
+        "cache-error",
+        "Code or data in flash was used while the cache was off",
+        f"{panic.headline}",
+        "an interrupt handler, or a function that it calls, is in flash and ran during a write to flash (NVS, OTA, "
+        "file system)",
+        "mark the handler and all that it calls with IRAM_ATTR, its constants with DRAM_ATTR; or register it without "
+        "ESP_INTR_FLAG_IRAM",
+        is_fact=False,
+    )
+
+
+def _accessed(panic: Panic) -> str:
+    """The address of an invalid access; empty for other panics."""
+    if panic.cause not in _BAD_ACCESS or panic.excvaddr is None:
+        return ""
+    where = f" on core {panic.core}" if panic.core is not None else ""
+    did = "read from" if panic.cause.startswith("Load") else "wrote to"
+    return f"{panic.cause}: the CPU{where} {did} 0x{panic.excvaddr:08x}, which is not accessible."
+
+
+RECURSION_MIN = 4
+"""Number of equal calls in a backtrace that show a recursion."""
+
+
+def _overflow_cause(panic: Panic) -> tuple[str, str]:
+    """Cause and remedy of an overflowed stack."""
+    calls = [frame.pc for frame in panic.backtrace]
+    repeated = max(calls, key=calls.count, default=0)
+    if calls.count(repeated) >= RECURSION_MIN:
+        return (
+            f"a recursion: the backtrace has the call at 0x{repeated:08x} {calls.count(repeated)} times",
+            "end the recursion earlier, or replace it with a loop",
+        )
+    return (
+        "the task's stack is too small for the functions that it calls",
+        "enlarge it, or move large local variables to the heap",
+    )
+
+
+def _overflow_text(panic: Panic) -> str:
+    texts = (panic.headline, *panic.details)
+    return next((text for text in texts if "overflow in task" in text), (panic.details or texts)[0])
 
 
 def of_reset(boot: ev.BootStarted, *, after_panic: bool) -> Known | None:
@@ -189,6 +272,8 @@ def of_reset(boot: ev.BootStarted, *, after_panic: bool) -> Known | None:
     kind = reset_kind(boot.code, boot.cause)
     if kind == BROWN_OUT:
         return BROWN_OUT_RESET
+    if kind == LOCKUP:
+        return CPU_LOCKUP
     if kind == WATCHDOG and boot.cause and not after_panic:
         before = "the log begins with the reset" if boot.is_first else "no panic was printed before it"
         return Known(
@@ -197,7 +282,8 @@ def of_reset(boot: ev.BootStarted, *, after_panic: bool) -> Known | None:
             f"{'A' if boot.is_first else 'The board went silent and a'} watchdog reset the board "
             f"({watchdog_of(boot.cause)}); {before}.",
             "interrupts stayed off, or the panic handler itself could not run (flash or PSRAM access hung)",
-            "read the statistics that survived the reset (sys.last), or look up the PC that the ROM printed in the ELF",
+            "look up the PC that the ROM or the bootloader printed in the ELF; HotPin's firmware also keeps its last "
+            "statistics (sys.last)",
             is_fact=True,
         )
     return None
@@ -211,6 +297,39 @@ BROWN_OUT_RESET = Known(
     "feed 5 V with 1 A or more, over a short cable; add capacitance at the board",
     is_fact=True,
 )
+
+
+CPU_LOCKUP = Known(
+    "cpu-lockup",
+    "CPU lockup",
+    "The chip was reset because a CPU could not continue after an exception.",
+    "an exception within an exception: the stack or the exception vectors are not usable",
+    "look up the PC that the ROM printed (Saved PC) in the ELF; look for a stack overflow and overwritten memory",
+    is_fact=True,
+)
+
+
+def of_reported_reset(event: ev.ResetReported) -> Known:
+    """The entry for a failure of the last run that only the firmware reports."""
+    if event.kind == BROWN_OUT:
+        return BROWN_OUT_RESET
+    if event.kind == WATCHDOG:
+        return Known(
+            "hardware-watchdog",
+            "Reset by a watchdog, as the firmware reports",
+            "The firmware reports that a watchdog ended its last run, which this log does not show.",
+            "a task or an interrupt handler kept a core busy, or a task did not feed the watchdog",
+            "record the end of a run: the watchdog prints the task and a backtrace",
+            is_fact=True,
+        )
+    return Known(
+        "panic-before",
+        "Panic in the run before",
+        f"The firmware reports that its last run crashed, which this log does not show: {event.text}",
+        "see the reported reason and addresses",
+        "decode the reported addresses with the ELF of that build; record the panic's own text",
+        is_fact=True,
+    )
 
 
 def of_heap_check(event: ev.HeapCorrupted) -> Known:
@@ -275,60 +394,6 @@ def _overrun(panic: Panic) -> str:
     return f" of {high - low:,} bytes by {low - int(pointer[1], 16):,}"
 
 
-_IDLE = re.compile(r"IDLE\d?")
-
-
-def of_task_watchdog(event: ev.TaskWatchdog) -> Known:
-    """The entry for a report of the task watchdog."""
-    tasks = event.tasks
-    doubled = sorted({task for task in tasks if tasks.count(task) > 1 and not _IDLE.fullmatch(task)})
-    if doubled:
-        return Known(
-            "task-watchdog",
-            "Task watchdog: a task was leaked",
-            f"Several tasks with the same name did not feed the task watchdog: {', '.join(doubled)}.",
-            "a task is created repeatedly (for example on every reconnect), but the old tasks never end",
-            "create it once, or end the old task first; unsubscribe a task from the watchdog when it ends",
-            is_fact=False,
-        )
-    starved = {
-        core
-        for task, core in zip(tasks, event.cores or ("",) * len(tasks), strict=True)
-        if _IDLE.fullmatch(task)
-    }
-    busy = {
-        core: task for core, task in event.running.items() if core in starved and not _IDLE.fullmatch(task)
-    }
-    if busy:
-        who = ", ".join(f"{task} on core {core}" for core, task in sorted(busy.items()))
-        return Known(
-            "task-watchdog",
-            f"Task watchdog: a core was kept busy by {', '.join(sorted(set(busy.values())))}",
-            f"The idle task did not run in time, because another task kept its core busy: {who}.",
-            "this task computes, polls or spins without blocking (the report names the task at its end)",
-            "let the task block or delay in its loop, lower its priority, or split the work; decode the backtrace",
-            is_fact=True,
-        )
-    ran = ", ".join(f"{task} on core {core}" for core, task in sorted(event.running.items()))
-    return Known(
-        "task-watchdog",
-        "Task watchdog",
-        f"Tasks did not feed the task watchdog in time: {', '.join(tasks) or 'the log names none'}"
-        + (f"; {ran} ran instead." if ran else "."),
-        "the task hangs, waits too long, or ended without unsubscribing from the watchdog",
-        "the backtraces printed with it show where the cores were",
-        is_fact=True,
-    )
-
-
-CAMERA_NOT_SUPPORTED = Known(
-    "camera-reinit",
-    "Camera not supported after re-init",
-    "When the driver was restarted, it did not recognise the sensor as a supported model.",
-    "the sensor was in an undefined state, because a reset of the chip does not power-cycle it",
-    "drive PWDN high for 100 ms and low for 100 ms before every init (worked in 6 of 6 cases; without it in 0 of 4)",
-    is_fact=False,
-)
 STALE_STATISTICS = Known(
     "stale-statistics",
     "Stale statistics",
@@ -345,6 +410,15 @@ SUMMED_FRAGMENTATION = Known(
     "sum the largest free block of every heap instead; judge this log by its largest blocks",
     is_fact=True,
 )
+
+
+def _is_at_null(address: int) -> bool:
+    """Whether an address is a member of an object at NULL, or a word just before it."""
+    return address < NULL_PAGE or (address >= 0xFFFFFF00 and address % 4 == 0)
+
+
+def _offset(address: int) -> str:
+    return f"offset 0x{address:x}" if address < NULL_PAGE else f"offset -0x{0x1_0000_0000 - address:x}"
 
 
 def _span(region: ev.HeapInitRegion) -> range:

@@ -16,6 +16,7 @@ from hotpin_hil.analysis.model import (
     sample_text,
 )
 from hotpin_hil.protocol import events as ev
+from hotpin_hil.protocol.boot_faults import STOPS_START
 from hotpin_hil.protocol.panic import Panic
 from hotpin_hil.protocol.reset import WATCHDOG, reset_kind
 
@@ -24,6 +25,8 @@ _ORDERLY_RESETS = ("POWERON_RESET", "SW_RESET", "DEEPSLEEP_RESET", "SDIO_RESET")
 
 
 _CONSEQUENCES = ("abort", "assert", "failed allocation")
+NEAR_LINES, NEAR_MS = 40, 5_000
+"""A failure at most this far before a panic may be its cause."""
 BACKTRACE_MAX = 12
 
 
@@ -56,6 +59,12 @@ class CrashHandler:
         """The last failed allocation or boot fault of this boot, which an abort may follow."""
         self._reset: tuple[str, str] | None = None
         """The diagnosis of the reset that started this boot."""
+        self._unsettled: tuple[ev.BootStarted, catalogue.Known, list[Evidence]] | None = None
+        """A watchdog reset and its evidence. The ROM's next line may show that a damaged flash is its cause."""
+        self._has_failed = self._had_failed = False
+        """Whether this run, and the run before it, show their own failure."""
+        self._watchdog: catalogue.Known | None = None
+        """The last report of the task watchdog in this boot."""
 
     # --- Transitions ---
 
@@ -91,18 +100,39 @@ class CrashHandler:
     def take_panic(self, event: ev.PanicSeen) -> None:
         """Diagnose a panic, and start a crash report."""
         known = catalogue.of_panic(event.panic, event.regions)
-        before = self._failure
-        if before is not None and event.panic.cause in _CONSEQUENCES and known.id.startswith("panic-"):
-            known = replace(
-                known, cause=f"a consequence of the failure reported just before it, in line {before.line:,}"
-            )
+        known = self._explained(known, event)
+        self._has_failed = True
         key = "" if known.id == "corrupt-heap" else event.panic.cause
         self._findings.note(known, event, event.panic.headline, key)
-        for text in (*event.panic.details[:2], _backtrace(event.panic)):
+        for text in (*_details(event.panic), _backtrace(event.panic)):
             if text:
                 self._findings.support(known.id, key, Evidence(event.line, event.t_ms, text))
         self.end()
         self._crash = _Crash(event.boot, self._begun_to if self._begun else "", self._begun, panic=event)
+
+    def _explained(self, known: catalogue.Known, event: ev.PanicSeen) -> catalogue.Known:
+        """The entry of a panic, with the failure just before it as its cause."""
+        before, panic = self._failure, event.panic
+        if panic.cause == "task watchdog" and self._watchdog is not None:
+            return replace(
+                known,
+                name="Panic: the task watchdog stopped the firmware",
+                finding=self._watchdog.finding,
+                cause=self._watchdog.cause,
+                remedy=self._watchdog.remedy,
+            )
+        if before is None or not _is_near(before, event):
+            return known
+        if panic.cause in _CONSEQUENCES and known.id.startswith("panic-"):
+            return replace(
+                known, cause=f"a consequence of the failure reported just before it, in line {before.line:,}"
+            )
+        if known.id == "deleted-object":
+            return replace(
+                known,
+                cause=f"probably a result of the failure in line {before.line:,} that the code did not check",
+            )
+        return known
 
     def take_boot(self, boot: ev.BootStarted) -> None:
         """Diagnose the reset that started this boot, and complete or start a crash report.
@@ -112,8 +142,12 @@ class CrashHandler:
         crash = self._crash
         is_after_panic = crash is not None and crash.panic is not None and crash.reset is None
         known = catalogue.of_reset(boot, after_panic=is_after_panic)
-        self._failure, self._reset = None, None
-        if known is not None:
+        is_stopped = isinstance(self._failure, ev.BootFault) and self._failure.kind in STOPS_START
+        self._failure, self._reset, self._watchdog = None, None, None
+        self._had_failed, self._has_failed = self._has_failed or known is not None, False
+        if known is not None and known.id == "hardware-watchdog":
+            self._unsettled = None if is_stopped else (boot, known, [])
+        elif known is not None:
             text = boot.cause or f"a boot without a banner, detected by: {boot.sign}"
             key = "" if known is catalogue.BROWN_OUT_RESET else boot.cause
             self._findings.note(known, boot, text, key)
@@ -126,14 +160,48 @@ class CrashHandler:
                 self._crash = _Crash(boot.boot - 1, self._begun_to, self._begun, reset=boot)
         self._begun = None
 
+    def settle(self, event: ev.LogEvent | None = None) -> None:
+        """Report a watchdog reset, unless `event` shows that the chip cannot start, which is the reset's cause."""
+        if self._unsettled is None or isinstance(event, ev.ResetPlace):
+            return
+        (boot, known, places), self._unsettled = self._unsettled, None
+        if isinstance(event, ev.BootFault) and event.boot == boot.boot and event.kind in STOPS_START:
+            return
+        self._findings.note(known, boot, boot.cause, boot.cause)
+        self._reset = (known.id, boot.cause)
+        for place in places:
+            self._findings.support(*self._reset, place)
+
     def take_failure(self, event: ev.LogEvent) -> None:
-        """Remember a failed allocation or a boot fault, which may explain a following abort."""
+        """Remember a failed allocation, a boot fault or a camera failure, which may explain a following panic."""
         self._failure = event
+
+    def take_watchdog(self, known: catalogue.Known) -> None:
+        """Remember the report of the task watchdog, which may end in a panic."""
+        self._watchdog, self._has_failed = known, True
+
+    def take_brown_out(self) -> None:
+        """Note that this run ended in a brown-out."""
+        self._has_failed = True
+
+    def take_reported(self, event: ev.ResetReported) -> None:
+        """Report a failure of the last run, unless the log shows it."""
+        if self._had_failed:
+            return
+        known = catalogue.of_reported_reset(event)
+        if self._reset == (known.id, "reported"):
+            self._findings.support(known.id, "reported", Evidence(event.line, event.t_ms, event.text))
+        else:
+            self._findings.note(known, event, event.text, "reported")
+            self._reset = (known.id, "reported")
 
     def take_reset_place(self, event: ev.ResetPlace) -> None:
         """Add the program counter to the diagnosis of the watchdog reset."""
-        if self._reset is not None:
-            self._findings.support(*self._reset, Evidence(event.line, event.t_ms, event.text))
+        place = Evidence(event.line, event.t_ms, event.text)
+        if self._unsettled is not None:
+            self._unsettled[2].append(place)
+        elif self._reset is not None:
+            self._findings.support(*self._reset, place)
 
     def take_reason(self, event: ev.ResetReason) -> None:
         """Add the reset reason that the firmware reports to the crash report, if one is open."""
@@ -150,6 +218,7 @@ class CrashHandler:
 
     def end_boot(self) -> None:
         """Forget when the last transition ended, because the next boot's time starts at 0."""
+        self.settle()
         self._ended_ms = -1
 
     def end(self) -> None:
@@ -175,6 +244,16 @@ class CrashHandler:
                 crash.boot,
             ),
         )
+
+
+def _is_near(before: ev.LogEvent, event: ev.LogEvent) -> bool:
+    is_soon = before.t_ms is None or event.t_ms is None or event.t_ms - before.t_ms <= NEAR_MS
+    return is_soon and event.line - before.line <= NEAR_LINES
+
+
+def _details(panic: Panic) -> list[str]:
+    """The first lines that explain a panic, and the failed call."""
+    return [*panic.details[:2], *(text for text in panic.details[2:] if text.startswith("expression: "))]
 
 
 def _backtrace(panic: Panic) -> str:

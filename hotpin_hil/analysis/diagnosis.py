@@ -14,6 +14,7 @@ from hotpin_hil.analysis import catalogue
 from hotpin_hil.analysis.boot_catalogue import BOOT_FAULTS
 from hotpin_hil.analysis.boot_loop import BootLoopHandler
 from hotpin_hil.analysis.boot_state import BootState
+from hotpin_hil.analysis.camera_catalogue import CAMERA_NO_FRAME, of_camera
 from hotpin_hil.analysis.crash import CrashHandler
 from hotpin_hil.analysis.fragmentation import FragmentationHandler
 from hotpin_hil.analysis.leak_handler import LeakHandler, StaleStatistics
@@ -21,8 +22,9 @@ from hotpin_hil.analysis.matched_state import OF_HOTPIN, StateLeak
 from hotpin_hil.analysis.model import Diagnosis, Evidence, Findings
 from hotpin_hil.analysis.psram import PsramHandler
 from hotpin_hil.analysis.shortage import ShortageHandler
+from hotpin_hil.analysis.watchdog_catalogue import of_task_watchdog
 from hotpin_hil.protocol import events as ev
-from hotpin_hil.protocol.boot_faults import NO_APP
+from hotpin_hil.protocol.boot_faults import NO_APP, ROM_MARK
 
 
 def diagnose(events: Iterable[ev.LogEvent]) -> list[Diagnosis]:
@@ -75,11 +77,12 @@ class Diagnoser:
         if event.boot != self._boot or isinstance(event, ev.BootStarted):
             self._end_boot()
             self._boot = event.boot
+        self._crash.settle(event)
         self._leaks.feed(event)
         self._state.is_hotpin = self._state.is_hotpin or isinstance(event, OF_HOTPIN)
         match event:
             case ev.HeapPrint():
-                self._state.prints[event.memory] = event
+                self._state.add_print(event)
             case ev.LargestPrint():
                 self._state.add_largest(event)
             case ev.BootEnded():
@@ -87,7 +90,7 @@ class Diagnoser:
             case ev.BootStarted():
                 self._loop.take_boot(event)
                 self._crash.take_boot(event)
-                self._state.start_boot()
+                self._state.start_boot(event)
             case ev.ResetReason():
                 self._crash.take_reason(event)
             case ev.Survived():
@@ -111,10 +114,13 @@ class Diagnoser:
                 self._crash.take_failure(event)
                 self._loop.take_failure(event, BOOT_FAULTS[event.kind].name)
                 self._boot_fault(event)
+            case ev.ResetReported():
+                self._crash.take_reported(event)
             case ev.BrownOut():
+                self._crash.take_brown_out()
                 self._loop.take_failure(event, catalogue.BROWN_OUT_RESET.name)
                 self._findings.note(catalogue.BROWN_OUT_RESET, event, event.text)
-            case ev.HeapTrace():
+            case ev.HeapTrace() if event.allocations:
                 self._findings.note(catalogue.of_heap_trace(event), event, f"{event.bytes} bytes in trace")
             case ev.HeapCorrupted():
                 self._findings.note(catalogue.of_heap_check(event), event, event.text)
@@ -126,16 +132,24 @@ class Diagnoser:
                 self._fragmentation.take_warning(event)
             case ev.PanicSeen():
                 self._loop.take_failure(event, event.panic.headline)
+                self._shortage.take_panic(event.panic)
                 self._crash.take_panic(event)
             case ev.TaskWatchdog():
-                known = catalogue.of_task_watchdog(event)
+                known = of_task_watchdog(event)
+                self._crash.take_watchdog(known)
                 ran = "".join(f", core {core} ran {task}" for core, task in sorted(event.running.items()))
                 self._findings.note(known, event, f"task watchdog: {', '.join(event.tasks)}{ran}")
                 if event.backtrace:
                     self._findings.support(known.id, "", Evidence(event.line, event.t_ms, event.backtrace))
             case ev.CameraFailed():
-                if "not supported" in event.text or "NOT_SUPPORTED" in event.text:
-                    self._findings.note(catalogue.CAMERA_NOT_SUPPORTED, event, event.text)
+                self._crash.take_failure(event)
+                is_new = self._state.is_power_on and not self._state.is_hotpin
+                camera = of_camera(event, is_power_on=is_new)
+                if camera is not None:
+                    self._findings.note(camera, event, event.text)
+            case ev.FrameMissed():
+                self._crash.take_failure(event)
+                self._findings.note(CAMERA_NO_FRAME, event, event.text)
 
     def result(self) -> list[Diagnosis]:
         """End the current boot and return all diagnoses."""
@@ -146,7 +160,8 @@ class Diagnoser:
 
     def _boot_fault(self, event: ev.BootFault) -> None:
         """Diagnose a boot fault. "No application" after another fault is only evidence of that fault."""
-        if event.kind == NO_APP and self._fault not in ("", NO_APP):
+        is_end = event.kind == NO_APP or event.text.startswith(ROM_MARK)
+        if is_end and self._fault not in ("", event.kind):
             self._findings.support(self._fault, "", Evidence(event.line, event.t_ms, event.text))
             return
         self._fault = event.kind

@@ -49,7 +49,7 @@ TOPICS = (
         Gravity.FATAL,
         (
             PANIC, "iram-heap", "heap-poison", "jump-to-data", "deleted-object", "stack-smashing",
-            "interrupt-watchdog", "DIAG-04",
+            "interrupt-watchdog", "cache-error", "cpu-lockup", "panic-before", "DIAG-04",
         ),
     ),
     DiagnosisTopic("a stack overflow", Gravity.FATAL, ("stack-overflow",)),
@@ -61,14 +61,19 @@ TOPICS = (
         Gravity.FATAL,
         (
             faults.BLANK_FLASH, faults.BOOT_LOADER_DAMAGED, faults.FLASH_READ, faults.PARTITION_TABLE,
-            faults.NO_APP, faults.APP_DAMAGED, faults.WRONG_CHIP, faults.FLASH_SIZE,
+            faults.NO_APP, faults.APP_DAMAGED, faults.APP_TOO_LARGE, faults.SECURE_BOOT,
+            faults.WRONG_CHIP, faults.FLASH_SIZE,
         ),
     ),
     DiagnosisTopic("a boot loop", Gravity.FATAL, ("boot-loop",)),
     DiagnosisTopic("a failed allocation", Gravity.FAILURE, ("DIAG-01", "psram-exhausted")),
     DiagnosisTopic("missing PSRAM", Gravity.FAILURE, (faults.NO_PSRAM,)),
     DiagnosisTopic("a report of the task watchdog", Gravity.FAILURE, ("task-watchdog",)),
-    DiagnosisTopic("a camera that does not start", Gravity.FAILURE, ("camera-reinit",)),
+    DiagnosisTopic(
+        "a camera that does not work",
+        Gravity.FAILURE,
+        ("camera-reinit", "camera-not-found", "camera-not-supported", "camera-no-frame"),
+    ),
     DiagnosisTopic(LEAK, Gravity.RISK, ("DIAG-03", "heap-trace")),
     DiagnosisTopic(FRAGMENTED, Gravity.RISK, ("DIAG-02",)),
     DiagnosisTopic("figures that mislead", Gravity.NOTE, ("stale-statistics", "fragmentation-figure")),
@@ -80,7 +85,7 @@ _TOPIC_OF = {id_: topic for topic in TOPICS for id_ in topic.ids}
 
 def topic_of(id_: str) -> DiagnosisTopic:
     """The topic of a diagnosis by its id."""
-    return _TOPIC_OF[PANIC if id_.startswith(PANIC) else id_]
+    return _TOPIC_OF.get(id_) or _TOPIC_OF[PANIC if id_.startswith(PANIC) else id_]
 
 
 class Outcome(StrEnum):

@@ -74,8 +74,12 @@ def _told(event: ev.LogEvent) -> tuple[NewsKind, str] | None:
             return NewsKind.FAILURE, f"task watchdog: {', '.join(event.tasks)}"
         case ev.BootFault():
             return NewsKind.FAILURE, f"{BOOT_FAULTS[event.kind].name}: {event.text}"
-        case ev.BrownOut() | ev.HeapCorrupted() | ev.AllocationFailed() | ev.CameraFailed():
+        case (
+            ev.BrownOut() | ev.HeapCorrupted() | ev.AllocationFailed() | ev.CameraFailed() | ev.FrameMissed()
+        ):
             return NewsKind.FAILURE, event.text
+        case ev.ResetReported():
+            return NewsKind.FAILURE, f"the firmware reports of its last run: {event.text}"
         case ev.BacktracePrinted():
             owner = "the task watchdog" if event.is_watchdog else "the firmware"
             calls = " ".join(f"0x{frame.pc:08x}" for frame in event.frames[:FRAMES_MAX])

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hotpin_hil.analysis.boot_state import BootState
 from hotpin_hil.analysis.contexts import BEFORE_TTS, before_transition
+from hotpin_hil.analysis.explanations import failed_call
 from hotpin_hil.analysis.model import (
     EVIDENCE_MAX,
     NAMES,
@@ -18,7 +19,8 @@ from hotpin_hil.analysis.model import (
 )
 from hotpin_hil.analysis.psram import PSRAM_WARNING, PsramHandler
 from hotpin_hil.protocol import events as ev
-from hotpin_hil.protocol.shortages import caps_text
+from hotpin_hil.protocol.panic import Panic
+from hotpin_hil.protocol.shortages import CHECK_FAILED, caps_text, consumer_of
 
 INTERNAL_MAX = 600 * 1024
 """Bytes; no chip of the family except the P4 has more internal memory, so more free memory is mostly PSRAM."""
@@ -29,6 +31,19 @@ _REMEDIES = {
     "": "print free and largest block before it; free or shorten what grows, and move large buffers to PSRAM",
 }
 I2S_BUFFERS = "four blocks of 4,080 and four of 2,040 bytes, 25,980 in all"
+_CONSUMER_REMEDIES = {
+    "camera frame buffer": "enable PSRAM (CONFIG_SPIRAM; in the Arduino IDE the board's option PSRAM), or use a "
+    "smaller frame size, a higher JPEG compression or fewer frame buffers",
+    "TLS connection": "free internal memory before connecting; use smaller TLS buffers (CONFIG_MBEDTLS_DYNAMIC_BUFFER, "
+    "CONFIG_MBEDTLS_ASYMMETRIC_CONTENT_LEN), fewer connections at a time, or mbedTLS in PSRAM",
+    "Python object": "call gc.collect() before large allocations, allocate large buffers once at the start, or use a "
+    "board and firmware with PSRAM",
+    "Bluetooth": "release the memory of the unused controller mode (esp_bt_controller_mem_release), start Bluetooth "
+    "before other memory is taken, or use NimBLE instead of Bluedroid",
+}
+"""Remedies for components that have their own."""
+CHECK_LINES = 10
+"""A failed ESP_ERROR_CHECK at most this many lines after a failed allocation reports the same failure."""
 INCIDENT_MS = 1_000
 """Maximum time between reports by different components about the same shortage."""
 RETRY_MS = 50
@@ -80,6 +95,15 @@ class ShortageHandler:
         best = state.best.get(state.last.context) if state.last else None
         reading = _nearest(state.prints, _memory_of(event))
         self._shortage = _Shortage(event, state.last, reading, best, state.heaps)
+
+    def take_panic(self, panic: Panic) -> None:
+        """Add the failed call to the open incident, if it is an ESP_ERROR_CHECK that does not name one."""
+        short, call = self._shortage, failed_call(panic)
+        if short is None or not call or not isinstance(short.event, ev.AllocationFailed):
+            return
+        if _is_check(short.event) and not short.event.consumer:
+            consumer, memory = consumer_of(call)
+            short.event = replace(short.event, function=call, consumer=consumer, memory=memory)
 
     def take_sample(self, sample: ev.Sample) -> None:
         """End the incident with the first sample taken after it, or add statistics from before the failing operation.
@@ -204,7 +228,13 @@ def _how_long_before(reading_ms: int | None, event_ms: int | None) -> str:
     return f"{max(0, event_ms - reading_ms) / 1000:.1f} s before the failure"
 
 
+def _is_check(event: Failure) -> bool:
+    return event.text.startswith(CHECK_FAILED)
+
+
 def _is_same_incident(first: Failure, second: Failure) -> bool:
+    if _is_check(second) and first.boot == second.boot and not _is_check(first):
+        return second.line - first.line <= CHECK_LINES
     if first.boot != second.boot or first.t_ms is None or second.t_ms is None:
         return False
     apart_ms = abs(second.t_ms - first.t_ms)
@@ -280,5 +310,7 @@ def _remedy(event: Failure) -> str:
         if event.kind == "psram":
             return "free buffers first; keep the margin that the check requires"
         if event.kind != "transition":
+            if event.consumer in _CONSUMER_REMEDIES:
+                return _CONSUMER_REMEDIES[event.consumer]
             return _REMEDIES.get(event.memory, _REMEDIES[""])
     return "free the memory that the comparison shows, or restart its owner; check for the block before the transition"

@@ -5,10 +5,54 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from hotpin_hil.logs.format import LineTally
+from hotpin_hil.logs.shapes import ROW
 
 FALL_MS = 1_000
 """A task reads the time of a line before it waits to write the line, so lines are late, by up to 566 ms on recorded
 boards. A time that goes back further belongs to a new boot."""
+
+
+TIMES_AHEAD = 2
+"""Number of times in the lines ahead that is sufficient."""
+
+
+def times_in(lines: Sequence[bytes]) -> list[int]:
+    """The times of the first two lines that have one."""
+    return [int(row[2]) for row in map(ROW.match, lines) if row is not None and row[1]][:TIMES_AHEAD]
+
+
+class LogClocks:
+    """The clocks of a log: that of ESP_LOG and that of the Arduino core's own lines, which are not in step."""
+
+    def __init__(self, tally: LineTally, ahead: Callable[[int], Sequence[bytes]]) -> None:
+        """Start before the first time of a log.
+
+        Args:
+            tally: counts late and odd times.
+            ahead: called with the offset after a line; returns the next lines.
+        """
+        self._log = BoardClock(tally, lambda at: times_in(ahead(at)))
+        self._core = BoardClock(tally, lambda _: ())
+        self.take_run = self._log.take_run
+        """As `BoardClock.take_run`, for lines of ESP_LOG."""
+
+    @property
+    def high(self) -> int:
+        """Latest time of this boot in ms, by ESP_LOG's clock if it has one; -1 before the first."""
+        return self._log.high if self._log.high >= 0 else self._core.high
+
+    def restart(self) -> None:
+        """Restart both clocks: after a reset, timestamps begin at 0."""
+        self._log.restart()
+        self._core.restart()
+
+    def take(self, number: int, t_ms: int, end: int, *, is_core: bool) -> bool:
+        """As `BoardClock.take`; `is_core` tells whether the line is the Arduino core's."""
+        clock, other = (self._core, self._log) if is_core else (self._log, self._core)
+        is_fall = clock.take(number, t_ms, end)
+        if is_fall:
+            other.restart()
+        return is_fall
 
 
 class BoardClock:

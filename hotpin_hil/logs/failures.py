@@ -9,6 +9,7 @@ from hotpin_hil.logs.task_watchdog import WatchdogLines
 from hotpin_hil.protocol import events as ev
 from hotpin_hil.protocol.boot_faults import rom_fault, start_up_fault
 from hotpin_hil.protocol.log import ConsoleLine, LogLine
+from hotpin_hil.protocol.reset import PANIC, reported_reset
 from hotpin_hil.protocol.shortages import Denied, denied
 
 # Failed allocations, as printed in the recorded logs and by this project's firmware.
@@ -20,7 +21,10 @@ _SIZE = re.compile(r"\b(\d{1,10})[ -]bytes?\b")
 _CAMERA_FAILED = re.compile(
     r"Detected camera not supported|[Cc]amera (?:probe|init|config)\w{0,20} failed|Camera.{0,80}ESP_ERR_NOT_SUPPORTED"
 )
+_NO_FRAME = re.compile(r"Failed to get (?:the )?frame(?: on time|: timeout)")
 _FRAME_BUFFER = re.compile(r"Allocating (\d{1,10}) Byte frame buffer in (\w{1,20})")
+CRASH_TAG = "esp32.crash"
+"""Tag of ESPHome's report of a crash in the run before."""
 _BROWN_OUT = re.compile(r"^\W{0,3}Brownout detector was triggered")
 _CORRUPT = re.compile(
     r"CORRUPT HEAP: .{0,60}? at 0x[0-9a-fA-F]{8}(?:\. ?Expected 0x([0-9a-fA-F]{1,8}) got 0x([0-9a-fA-F]{1,8}))?"
@@ -62,6 +66,8 @@ class FailureLines:
             self._sink.emit(
                 ev.HeapCorrupted(*place, text=ev.quote(text), is_tail=is_tail, expected=expected, got=got)
             )
+        elif (reset := reported_reset(text)) is not None:
+            self._sink.emit(ev.ResetReported(*place, kind=reset, text=ev.quote(text.strip())))
         elif (refused := denied("", text, is_complaint=False)) is not None:
             self._deny(line, None, "", refused)
         else:
@@ -89,9 +95,20 @@ class FailureLines:
             return
         elif _CAMERA_FAILED.search(text):
             event = ev.CameraFailed(*place, text=ev.quote(text))
+        elif _NO_FRAME.search(text):
+            event = ev.FrameMissed(*place, text=ev.quote(text))
+        elif line.tag == CRASH_TAG:
+            event = ev.ResetReported(*place, kind=PANIC, text=ev.quote(text.strip()))
         else:
             return
         self._sink.emit(event)
+
+    def take_report(self, line: LogLine) -> None:
+        """Emit an event if a line of any level has the reset reason that the firmware reports."""
+        reset = reported_reset(line.text)
+        if reset is not None:
+            place = self._sink.place(line.number, line.t_ms)
+            self._sink.emit(ev.ResetReported(*place, kind=reset, text=ev.quote(line.text.strip())))
 
     def _deny(self, line: LogLine | ConsoleLine, t_ms: int | None, tag: str, refused: Denied) -> None:
         text, size, memory = line.text, refused.size, refused.memory

@@ -82,6 +82,12 @@ class LineTally:
         """Count lines of a level."""
         self._by_level[level] += lines
 
+    def count_header(self, level: bytes, tag: bytes) -> None:
+        """Count a line with a header."""
+        self.count(level)
+        if level in b"EW":
+            self.count_complaint(level, tag)
+
     def count_plain(self, kinds: bytes, lines: Sequence[bytes], begin: int) -> None:
         """Count consecutive plain lines by level, and the errors and warnings among them by tag.
 

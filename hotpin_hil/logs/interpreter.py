@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from hotpin_hil.logs.boots import APP_MARKS, BootTracker, LineClock
 from hotpin_hil.logs.build import APP_INFO, BuildCollector
-from hotpin_hil.logs.failures import FailureLines
+from hotpin_hil.logs.failures import CRASH_TAG, FailureLines
 from hotpin_hil.logs.heap_trace import HeapTraceLines
 from hotpin_hil.logs.memory import MemoryLines
 from hotpin_hil.logs.records import RecordLines
@@ -42,6 +42,7 @@ WANTED = {
     "STATE_MGR": ("=== T", "mode transition", "Failed to"),
     "STATE": (" -> ", "No room for"),
     WATCHDOG_TAG: (),
+    CRASH_TAG: (),
 }
 """Additional lines that a LineInterpreter needs, besides those that every scanner passes on: texts by tag."""
 
@@ -111,7 +112,7 @@ class LineInterpreter:
                     self._failures.watchdog.end()
                     self.boots.note_output()
             self._is_waiting = self._memory.is_waiting or self._panics.is_waiting
-        return self._is_waiting
+        return self._is_waiting or self._failures.watchdog.is_waiting
 
     def take_whole_box(self, number: int, box: WholeBox) -> None:
         """Emit the sample of a whole box.
@@ -149,6 +150,8 @@ class LineInterpreter:
             handler(line)
         if "ree" in line.text or "eap" in line.text:
             self._memory.take_reading(line)
+        if "eason" in line.text:
+            self._failures.take_report(line)
         if line.level in "EW" and line.tag != WATCHDOG_TAG:
             self._failures.take_complaint(line)
 
@@ -156,7 +159,9 @@ class LineInterpreter:
         if "@" in line.text and self.records.take_line(line):
             return
         self.boots.take_text(line)
-        if "Backtrace:" in line.text:
+        if self._failures.watchdog.take_text(line):
+            self.boots.note_output()
+        elif "Backtrace:" in line.text:
             self._backtrace(line)
         elif self._failures.take_text(line):
             self.boots.note_output()
@@ -203,6 +208,7 @@ def matters(level: str, tag: str, text: str) -> bool:
         return memory.take_text_reading(ConsoleLine(text, 0, 1), None)
     line = LogLine(level, 0, tag, text, 0, 1)
     memory.take_reading(line)
+    failures.take_report(line)
     if level in "EW":
         failures.take_complaint(line)
     return bool(sink.take())
@@ -214,5 +220,9 @@ def _has_trace(line: LogLine | ConsoleLine) -> bool:
     for trace in _TRACES:
         if trace in text:
             return True
-    is_own = not isinstance(line, LogLine) or line.tag == WATCHDOG_TAG
-    return is_own and any(trace in text for trace in _OTHER_TRACES)
+    if isinstance(line, LogLine):
+        if "Guru" in line.tag:  # the panic cut the line within its tag
+            return True
+        if line.tag != WATCHDOG_TAG:
+            return False
+    return any(trace in text for trace in _OTHER_TRACES)

@@ -6,8 +6,8 @@ import re
 from typing import Any
 
 from hotpin_hil.logs.blocks import BlockCutter
-from hotpin_hil.logs.clock import FALL_MS
-from hotpin_hil.logs.scan import LOOK_AHEAD, TIMES_AHEAD, LineScanner, times_in
+from hotpin_hil.logs.clock import FALL_MS, TIMES_AHEAD, times_in
+from hotpin_hil.logs.scan import LOOK_AHEAD, LineScanner
 
 _TIME = re.compile(rb"[EWIDV] \((\d{1,10})\) ")
 """The time in a log header, at the start of a line or within it."""

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from hotpin_hil.logs import shapes
 from hotpin_hil.logs.blocks import BlockCutter
-from hotpin_hil.logs.clock import BoardClock
+from hotpin_hil.logs.clock import LogClocks
 from hotpin_hil.logs.cuts import LineJoiner, cut_up
 from hotpin_hil.logs.format import LEVELS, LineTally
 from hotpin_hil.logs.kinds import (
@@ -33,8 +33,6 @@ from hotpin_hil.protocol.log import ConsoleLine, LogLine
 
 LOOK_AHEAD = 8
 """Number of lines to examine after a time that goes back, to distinguish a restart from a damaged time."""
-TIMES_AHEAD = 2
-"""Number of times in these lines that is sufficient."""
 
 
 class LineScanner:
@@ -62,7 +60,7 @@ class LineScanner:
         self.tally = LineTally()
         self.blocks = BlockCutter(self.tally.format)
         self.lines = 0
-        self._clock = BoardClock(self.tally, lambda at: times_in(self._waiting[at : at + LOOK_AHEAD]))
+        self._clock = LogClocks(self.tally, lambda at: self._waiting[at : at + LOOK_AHEAD])
         self._cut = LineJoiner()
         self._headers = OtherHeaders()
         self._take_line = take
@@ -172,7 +170,7 @@ class LineScanner:
             if self._wants_all or (is_wanted and is_boards) or kind in TRACE:
                 self._hand_on(ConsoleLine(text.decode("utf-8", errors="replace"), 0, number))
         else:
-            is_fall = self._take_header(number, level, stamp, tag, behind)
+            is_fall = self._take_header(number, row, behind, is_core=self._waiting[at][:1] == b"[")
             is_wanted = kind in WANTED or (kind in OTHER and self._sorter.is_wanted(level, tag, text))
             if self._wants_all or is_wanted or is_top or is_fall or kind in TRACE:
                 name = self.tally.name(tag)
@@ -227,16 +225,15 @@ class LineScanner:
             level, stamp, tag, text = other
         if not level:
             return ConsoleLine(text.decode("utf-8", errors="replace"), 0, number)
-        is_fall = self._take_header(number, level, stamp, tag, behind)
+        is_fall = self._take_header(number, (level, stamp, tag), behind, is_core=whole[:1] == b"[")
         name = self.tally.name(tag)
         return LogLine(LEVELS[level], _time(stamp), name, _rest(text), 0, number, is_joined, is_fall)
 
-    def _take_header(self, number: int, level: bytes, stamp: bytes, tag: bytes, behind: int) -> bool:
-        """Count a header; returns whether its time shows a restart of the clock."""
-        self.tally.count(level)
-        if level in b"EW":
-            self.tally.count_complaint(level, tag)
-        return bool(stamp) and self._clock.take(number, int(stamp), behind)
+    def _take_header(self, number: int, row: Row, behind: int, *, is_core: bool) -> bool:
+        """Count a header; returns whether its time shows a restart of its clock."""
+        level, stamp, tag = row[:3]
+        self.tally.count_header(level, tag)
+        return bool(stamp) and self._clock.take(number, int(stamp), behind, is_core=is_core)
 
 
 def _row(line: bytes) -> Row:
@@ -248,11 +245,6 @@ def _row(line: bytes) -> Row:
 def _stamped_line(kinds: bytes, index: int) -> int:
     """Index of the line with time number `index`."""
     return [at for at, kind in enumerate(kinds) if kind not in UNSTAMPED][index]
-
-
-def times_in(lines: list[bytes]) -> list[int]:
-    """The times of the first two lines that have one."""
-    return [int(row[2]) for row in map(ROW.match, lines) if row is not None and row[1]][:TIMES_AHEAD]
 
 
 def _is_cut(level: bytes, text: bytes) -> bool:

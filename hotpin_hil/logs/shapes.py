@@ -25,20 +25,23 @@ RECORD_END = re.compile(rb"\}\*[0-9A-F]{4}\r?$")
 HEADLESS = re.compile(
     rb"@|rst:|_RESET\)|BOOT\)|ets [A-Z]|ESP-ROM:|Saved PC:|CORRUPT HEAP: |ESP_ERROR_CHECK failed|Backtrace:|rownout|"
     rb"invalid header|csum err|ets_main|flash read err|failed to allocate|alloc fail|bad_alloc|MemoryError|alloc eb|"
-    rb"bytes \(@|in trace \(|PSRAM: \d|MEMORY USAGE \d|\xe2\x94\x82 (?:ALIVE|DELETED)"
+    rb"bytes \(@|in trace \(|PSRAM: \d|MEMORY USAGE \d|\xe2\x94\x82 (?:ALIVE|DELETED)|Error: |ERR_NO_MEM|to alloc|"
+    rb"[Oo]ut of [Mm]em|[Nn]o [Mm]em|[Nn]ot enough |too low|lloc\w{0,12} (?:[Ff]ail|[Ee]rror)|allocate|atchdog got|"
+    rb"CPU \d: |(?:set|start)[ _]?[Rr]eason|ecure boot|ig(?:nature)? block|len:(?:-|\d{8})|ssertion failed|ASSERT_"
 )
 """Texts in lines without a header for which such a line may matter."""
-MEMORY = re.compile(rb"ree|eap")
-"""Parts of words such as "free" and "heap"."""
+MEMORY = re.compile(rb"ree|eap|t[ _]?[Rr]eason")
+"""Parts of words such as "free" and "heap", and "reset reason"."""
 _FAILURE = re.compile(
     rb"lloc|mem|task|out of|not enough|nsufficient|wdt|despite|amera|aborting\.|0x101|errno|ssl|-0x|-32512|rownout|"
     rb"psram|spi ram|external ram|rx buffer|tx buffer|image|bootable|hecksum|partition|chip rev|blk rev|chip id|"
-    rb"segment|binary"
+    rb"segment|binary|on time|get frame|could not send|"
+    rb"esp_\w{1,40} \d{3}\b|\(\d{3}\)|ret=|length|creat|thread|secure|signature"
 )
 """Lower-case texts in errors and warnings that may report a failure."""
 FAILURE_CODE = re.compile(rb"0x000|-00000")
 """The error codes among these texts, as they appear in a shape."""
-DIGIT_IN_NAME = re.compile(rb"[A-Za-z_-]0|0[A-Za-z_]|errno")
+DIGIT_IN_NAME = re.compile(rb"[A-Za-z_-]0|0[A-Za-z_]|errno|esp_\w{1,40} 000|\(000\)|=000|data: 00")
 """Digits in a shape that may belong to a name or a code."""
 
 

@@ -10,6 +10,8 @@ from hotpin_hil.protocol import events as ev
 from hotpin_hil.protocol.log import ConsoleLine, LogLine
 
 TAG = "task_wdt"
+_FIRST = "Task watchdog got triggered"
+_RUNNING_TITLE = "Tasks currently running:"
 _TASK = re.compile(r" ?- (.{1,60}?) \((?:CPU ([\d/]{1,8})|any)\)")
 _RUNNING = re.compile(r"CPU (\d): (.{1,60})")
 _TASKS_MAX = 100
@@ -26,6 +28,8 @@ class _Report:
     cores: list[str] = field(default_factory=list)
     running: dict[str, str] = field(default_factory=dict)
     backtrace: str = ""
+    is_plain: bool = False
+    """Its lines have no header, as in ESP-IDF before v3.1."""
 
 
 class WatchdogLines:
@@ -35,9 +39,32 @@ class WatchdogLines:
         self._sink = sink
         self._report: _Report | None = None
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether a report without headers is being printed, so that the next line matters regardless of its text."""
+        return self._report is not None and self._report.is_plain
+
+    def take_text(self, line: ConsoleLine) -> bool:
+        """Collect a line without a header of a report; returns whether it is one."""
+        is_first = line.text.startswith(_FIRST)
+        if not is_first and not self.is_waiting:
+            return False
+        if (
+            is_first
+            or line.text.startswith(_RUNNING_TITLE)
+            or _TASK.match(line.text)
+            or _RUNNING.match(line.text)
+        ):
+            self.take(LogLine("E", None, TAG, line.text, line.offset, line.number))
+            if is_first and self._report is not None:
+                self._report.is_plain = True
+            return True
+        self.end()
+        return False
+
     def take(self, line: LogLine) -> None:
         """Collect the lines of a task watchdog report (`task_wdt`)."""
-        if line.text.startswith("Task watchdog got triggered"):
+        if line.text.startswith(_FIRST):
             self.end()
             self._report = _Report(line.number, line.t_ms, line.number)
         report = self._report

@@ -10,14 +10,41 @@ import re
 BLANK_FLASH, FLASH_READ, BOOT_LOADER_DAMAGED = "blank-flash", "flash-read-error", "boot-loader-damaged"
 PARTITION_TABLE, NO_APP, APP_DAMAGED = "partition-table", "no-application", "application-damaged"
 WRONG_CHIP, FLASH_SIZE, NO_PSRAM = "wrong-chip", "flash-size", "psram-missing"
+APP_TOO_LARGE, SECURE_BOOT = "application-too-large", "secure-boot"
+
+ROM_MARK = "ets_main.c "
+"""The ROM prints this after any of its own faults, so it adds nothing to an earlier line."""
+STOPS_START = frozenset(
+    (
+        BLANK_FLASH,
+        FLASH_READ,
+        BOOT_LOADER_DAMAGED,
+        PARTITION_TABLE,
+        NO_APP,
+        APP_DAMAGED,
+        APP_TOO_LARGE,
+        WRONG_CHIP,
+    )
+)
+"""Faults after which the chip waits for a watchdog or restarts itself."""
 
 _FROM_ROM = (
     (BLANK_FLASH, re.compile(r"invalid header: 0xffffffff")),
     (
         BOOT_LOADER_DAMAGED,
-        re.compile(r"invalid header: 0x[0-9a-f]{8}|csum err:0x[0-9a-f]{1,8}|ets_main\.c \d{1,5}"),
+        re.compile(
+            r"invalid header: 0x[0-9a-f]{8}|csum err:0x[0-9a-f]{1,8}|ets_main\.c \d{1,5}|"
+            r"load:0x[0-9a-f]{1,8},len:(?:-\d|\d{8})"
+        ),
     ),
     (FLASH_READ, re.compile(r"flash read err, ?\d{1,8}")),
+    (
+        SECURE_BOOT,
+        re.compile(
+            r"secure boot (?:check|verification) fail|No signature block magic|Sig block \d invalid|"
+            r"Valid secure boot key blocks: 0"
+        ),
+    ),
 )
 _FROM_SOFTWARE = (
     (PARTITION_TABLE, re.compile(r"Incorrect MD5 checksum|partition \d{1,3} invalid magic|partition table error!|"
@@ -32,6 +59,9 @@ _FROM_SOFTWARE = (
                         r"partition is not bootable|partition slot \d{1,3} is not bootable")),
     (APP_DAMAGED, re.compile(r"[Ii]mage hash failed|Checksum failed\. Calculated|invalid segment length|"
                              r"Segment \d{1,3} .{0,40}load address|image corrupted|invalid segment count")),
+    (SECURE_BOOT, re.compile(r"(?i)signature (?:verification|block).{0,40}(?:fail|invalid)|"
+                             r"secure boot.{0,40}(?:check|verif)\w{0,10} fail|no valid signature")),
+    (APP_TOO_LARGE, re.compile(r"Image length \d{1,10} doesn't fit")),
 )  # fmt: skip
 START_UP_TAGS = frozenset(
     (
@@ -45,7 +75,16 @@ START_UP_TAGS = frozenset(
         "spiram",
         "esp_psram",
     )
-) | {"cpu_start", "boot_comm", "bootloader_common", "spi_flash", "esp32_psram"}
+) | {
+    "cpu_start",
+    "boot_comm",
+    "bootloader_common",
+    "spi_flash",
+    "esp32_psram",
+    "secure_boot",
+    "secure_boot_v1",
+    "secure_boot_v2",
+}
 """Tags of the bootloader and the start-up code."""
 
 

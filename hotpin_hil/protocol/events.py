@@ -314,6 +314,22 @@ class CameraFailed(LogEvent):
 
 
 @dataclass(frozen=True)
+class FrameMissed(LogEvent):
+    """The camera delivered no frame in time."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class ResetReported(LogEvent):
+    """The firmware prints that its last run failed: its reset reason, or ESPHome's report of a crash."""
+
+    kind: str
+    """BROWN_OUT, WATCHDOG or PANIC of protocol.reset."""
+    text: str
+
+
+@dataclass(frozen=True)
 class TaskWatchdog(LogEvent):
     """`task_wdt: Task watchdog got triggered`, with the tasks that did not feed it."""
 

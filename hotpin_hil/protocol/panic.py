@@ -26,7 +26,7 @@ CORE_DUMP_CHARS_MAX = 2 << 20
 
 # Texts with which a panic starts.
 _GURU = re.compile(
-    r"Guru Meditation Error: Core {1,3}(\d{1,3}) panic'ed \((.{0,120}?)\)\.?|"
+    r"Guru Meditation Error: Core {1,3}(?:(\S{1,3}) )?panic'ed \((.{0,120}?)\)\.?|"
     r"Guru Meditation Error of type (.{1,60}?) occurred on core {1,3}(\d)"
 )
 _ABORT = re.compile(r"abort\(\) was called(?: at PC 0x([0-9a-fA-F]{1,8}) on core (\d{1,3}))?")
@@ -40,10 +40,13 @@ _STACK_DETAIL = re.compile(r"Stack canary watchpoint triggered \((.{0,60}?)\)")
 _STACK_TASK = re.compile(r'Detected in task "(.{1,60}?)" at 0x')
 
 _BEFORE = re.compile(
-    r"CORRUPT HEAP: .|ESP_ERROR_CHECK failed: .|terminate called after|was called but failed"
+    r"CORRUPT HEAP: .|ESP_ERROR_CHECK failed: .|terminate called after|was called but failed|"
+    r"assertion failed|ASSERT_(?:PARAM|ERR)\("
 )
 """Lines that explain an `abort` or `assert` within the next few lines."""
-_BEFORE_LINES_MAX = 8
+_BEFORE_LINES_MAX = 12
+_CHECK = re.compile(r"ESP_ERROR_CHECK failed: .")
+"""A check that failed; older versions of ESP-IDF print no `abort()` after it."""
 
 _DUMP = re.compile(r"Core {1,3}(\d{1,3}) register dump:")
 _REGISTER = re.compile(
@@ -77,6 +80,7 @@ TRACES = (
 )
 OTHER_TRACES = (
     b"Aborting.", b"CORRUPT HEAP: ", b"ESP_ERROR_CHECK failed", b"terminate called after", b"was called but failed",
+    b"assertion failed", b"ASSERT_",
 )  # fmt: skip
 """Every line that starts or explains a panic contains one of these. TRACES may follow another task's unfinished line;
 OTHER_TRACES are on separate lines, or in errors."""
@@ -278,6 +282,9 @@ class PanicFinder:
             self._lines = [*self._before, line]
             self._before = []
             return [*found, *self.flush()] if _TWICE.search(line.text) else found
+        if self._before and _is_aborted(self._before, line.text):
+            self._lines, self._before = [*self._before, line], []
+            return found
         if self._before or _BEFORE.search(line.text):
             self._before = [*self._before, line] if len(self._before) < _BEFORE_LINES_MAX else []
         return found
@@ -320,12 +327,19 @@ class PanicFinder:
         ]
 
 
+def _is_aborted(before: list[ConsoleLine], text: str) -> bool:
+    """Whether a failed check ended the firmware: a backtrace or the ELF's digest follows without a headline."""
+    is_end = _BACKTRACE.search(text) is not None or _SHA256.search(text) is not None
+    return is_end and any(_CHECK.match(line.text) for line in before)
+
+
 def _headline(text: str) -> tuple[str, int | None, str] | None:
     """Cause, core and the text of a headline; None if the line does not start a panic."""
     if _MONITOR.match(text):
         return None
     if found := _GURU.search(text):
-        return found[2] or found[3] or "", int(found[1] or found[4]), text[found.start() :]
+        core = found[1] or found[4] or ""
+        return found[2] or found[3] or "", int(core) if core.isdecimal() else None, text[found.start() :]
     if found := _ABORT.search(text):
         return "abort", int(found[2]) if found[2] else None, text[found.start() :]
     for pattern, cause in (
@@ -388,6 +402,9 @@ def _parse(lines: Iterable[ConsoleLine]) -> Panic:
             details.append(text.strip())
             if found := _STACK_DETAIL.search(text):
                 details[-1] = found[0]
+    if not headline:
+        number, cause = next((line.number for line in lines if _CHECK.match(line.text)), 0), "abort"
+        headline = next((text for text in details if _CHECK.match(text)), "")
     return Panic(
         cause=cause,
         headline=headline,

@@ -23,6 +23,8 @@ _PAIR = re.compile(
     r"([A-Za-z][A-Za-z_ ()./-]{0,40}?)\"?\s{0,2}[:=]?\s{0,6}(?<![\d.])(\d{1,10})(?![\d.]*\d|\.\d)"
     r"(?:\s?(bytes\b|[kKM]i?B\b|B\b|[kK]\b|%|ms\b|us\b|s\b|MHz\b))?"
 )
+_FREE_AFTER = re.compile(r"(?<![\d./])(\d{1,10}) ?(bytes|[kK]i?B|B) (?:are |is |of \w{1,10} )?free\b")
+"""The figure before the word, as in `23616B are free`."""
 _UNITS = {"k": 1024, "M": 1024 * 1024}
 _NOT_BYTES = ("%", "ms", "us", "s", "MHz")
 _MEMORY_WORD = re.compile(r"(?i)heap|mem|ram\b|\bGC\b")
@@ -31,6 +33,7 @@ _LARGEST = re.compile(r"largest|biggest|max(?:imum)?[ _]?(?:free[ _]?)?(?:alloc|
 _OTHER = re.compile(
     r"stack|flash|disk|space|sketch|blocks|tasks?\b|frames?|slots?|buffers?|files?|total|used|alloc|size of|len"
 )
+_OTHER_FREE = re.compile(r"stack|flash|disk|space|sketch|file|spiffs|littlefs|partition")
 _MEMORIES = (
     ("psram", re.compile(r"psram|spi ?ram")),
     ("dma", re.compile(r"dma")),
@@ -114,6 +117,10 @@ def find_readings(text: str, memory: str = "") -> list[Reading]:
             quantity, int(digits) * _UNITS.get(unit[:1].replace("K", "k"), 1)
         )
     is_memory = bool(memory) or _MEMORY_WORD.search(text) is not None
+    after = _FREE_AFTER.search(text)
+    if not found and is_memory and after is not None and not _OTHER_FREE.search(text.lower()):
+        size = int(after[1]) * _UNITS.get(after[2][:1].replace("K", "k"), 1)
+        return [Reading(_memory_in(text.lower()) or "heap", size)]
     return [
         Reading(name, sizes.get("free"), sizes.get("largest"), sizes.get("minimum"))
         for name, sizes in found.items()

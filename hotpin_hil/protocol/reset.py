@@ -16,12 +16,14 @@ BANNER_MAX = 120
 """Upper limit of a banner's length, bytes. A search in a growing stream restarts this number of bytes before the
 end of the stream."""
 
-POWER_ON, SOFTWARE, SLEEP, WATCHDOG, BROWN_OUT, USB, OTHER = (
-    "power-on", "software", "sleep", "watchdog", "brown-out", "USB", "other",
+POWER_ON, SOFTWARE, SLEEP, WATCHDOG, BROWN_OUT, USB, LOCKUP, OTHER = (
+    "power-on", "software", "sleep", "watchdog", "brown-out", "USB", "lockup", "other",
 )  # fmt: skip
 """Kinds of resets."""
+PANIC = "panic"
+"""Kind of a reset that only the firmware can report."""
 _KINDS = {
-    POWER_ON: (0x1,), SOFTWARE: (0x3, 0xC), SLEEP: (0x5,), USB: (0x15, 0x16), BROWN_OUT: (0xF,),
+    POWER_ON: (0x1,), SOFTWARE: (0x3, 0xC), SLEEP: (0x5,), USB: (0x15, 0x16), BROWN_OUT: (0xF,), LOCKUP: (0x1A,),
     WATCHDOG: (0x4, 0x7, 0x8, 0x9, 0xB, 0xD, 0x10, 0x11, 0x12),
 }  # fmt: skip
 _KIND_OF_CODE = {code: kind for kind, codes in _KINDS.items() for code in codes}
@@ -33,6 +35,12 @@ _BANNER = r"rst:0x([0-9a-f]{1,4}) \(([A-Z0-9_]{1,40})\),boot:0x[0-9a-f]{1,8} \((
 _IN_LINE = re.compile(_BANNER)
 _IN_STREAM = re.compile(rb"%s(?=[^A-Z0-9_])" % _BANNER.encode())
 """The look-ahead ensures that the boot mode's name is complete."""
+_REPORTED = re.compile(r"(?i)(?:reset|restart)[ _]?reason\W{1,4}(.{1,60})")
+_REPORTED_KINDS = (
+    (BROWN_OUT, re.compile(r"(?i)brown")),
+    (WATCHDOG, re.compile(r"(?i)wdt|watchdog")),
+    (PANIC, re.compile(r"(?i)panic|exception|crash")),
+)
 _DAMAGED = re.compile(
     r"rst:|\([A-Z0-9_]{0,40}_RE?SE?T\)|[A-Z0-9]{1,40}_RESET\)[,/]boot|\(SPI_FAST_FLASH_BOOT\)"
 )
@@ -59,8 +67,19 @@ def reset_kind(code: int | None, name: str) -> str:
     """The kind of a reset, by the ROM's code; by its name if the code is unknown."""
     if code in _KIND_OF_CODE:
         return _KIND_OF_CODE[code]
-    words = ((BROWN_OUT, "BROWN"), (WATCHDOG, "WDT"), (SLEEP, "SLEEP"), (POWER_ON, "POWERON"), (USB, "USB"))
+    words = (
+        (BROWN_OUT, "BROWN"), (WATCHDOG, "WDT"), (SLEEP, "SLEEP"), (POWER_ON, "POWERON"), (USB, "USB"),
+        (LOCKUP, "LOCKUP"),
+    )  # fmt: skip
     return next((kind for kind, word in words if word in name), OTHER)
+
+
+def reported_reset(text: str) -> str | None:
+    """The kind of failure in a reset reason that the firmware prints; None for any other line or an ordinary reset."""
+    found = _REPORTED.search(text)
+    if found is None:
+        return None
+    return next((kind for kind, pattern in _REPORTED_KINDS if pattern.search(found[1])), None)
 
 
 def is_download(boot_mode: str) -> bool:

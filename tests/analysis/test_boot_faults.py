@@ -42,6 +42,14 @@ def test_abort_for_missing_psram_names_it_as_the_cause() -> None:
     ("line", "expected"),
     [
         ("flash read err, 1000", "flash-read-error"),
+        ("load:0xffffffff,len:-1", "boot-loader-damaged"),
+        ("load:0x03660138,len:646002720", "boot-loader-damaged"),
+        ("flash read err, 1000\nets_main.c 371 ", "flash-read-error"),
+        ("secure boot check fail\nets_main.c 371 ", "secure-boot"),
+        ("No signature block magic byte found at signature sector. Image not V2 signed?", "secure-boot"),
+        ("E (60) secure_boot_v2: Secure boot signature verification failed", "secure-boot"),
+        ("E (60) esp_image: Image length 1324576 doesn't fit in partition length 1048576\n"
+         "E (65) boot: No bootable app partitions in the partition table", "application-too-large"),
         ("invalid header: 0x3e8c9f2a", "boot-loader-damaged"),
         ("E (88) boot: Image requires chip rev >= v3.1, but chip is v1.0", "wrong-chip"),
         ("E (88) boot_comm: mismatch chip ID, expected 0, found 9", "wrong-chip"),
@@ -55,6 +63,39 @@ def test_fault_of_the_start_up_has_its_diagnosis(line: str, expected: str) -> No
     assert ids(RESET.format(1, "POWERON") + line + "\n") == [expected]
 
 
+def test_watchdog_reset_of_a_chip_that_cannot_start_is_no_finding_of_its_own() -> None:
+    run = RESET.format(0x10, "RTCWDT_RTC_RESET") + "Saved PC:0x4004c0dc\ninvalid header: 0x88a0f530\n"
+    assert ids(run) == ["boot-loader-damaged"]
+    assert ids(2 * run) == ["boot-loader-damaged"]
+    hang = RESET.format(0x10, "RTCWDT_RTC_RESET") + "I (24) boot: ESP-IDF v5.4 2nd stage bootloader\n"
+    assert ids(hang) == ["hardware-watchdog"]
+    assert ids(hang + "E (300) quad_psram: PSRAM ID read error: 0x00ffffff\n") == [
+        "hardware-watchdog",
+        "psram-missing",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("[10:00:01][D][debug:203]: Reset Reason: Brownout reset", "brown-out"),
+        ("Core 0 reset reason: 8: TG1WDT_SYS_RESET", "hardware-watchdog"),
+        ("I (300) app: Reset reason: ESP_RST_TASK_WDT", "hardware-watchdog"),
+        ('10:00:00 RSL: STATUS1 = {"RestartReason":"Exception/panic"}', "panic-before"),
+        ("[E][esp32.crash:432]: *** CRASH DETECTED ON PREVIOUS BOOT ***\n[E][esp32.crash:437]:   Reason: Task wdt",
+         "panic-before"),
+    ],
+)  # fmt: skip
+def test_failure_of_the_run_before_is_reported_if_only_the_firmware_tells(line: str, expected: str) -> None:
+    assert ids(f"I (5) app: start\n{line}\n") == [expected]
+    panic = "abort() was called at PC 0x401e42df on core 0\n\nRebooting...\n" + RESET.format(3, "SW_RESET")
+    assert ids(f"{panic}{line}\n") == ["panic-abort"]
+
+
+def test_lockup_of_a_cpu_is_reported() -> None:
+    assert ids(RESET.format(0x1A, "CPU_LOCKUP") + "Core0 Saved PC:0x42122746\n") == ["cpu-lockup"]
+
+
 def test_boot_loop_counts_its_runs_and_says_how_far_they_came() -> None:
     run = RESET.format(3, "RTC_SW_SYS_RST") + "I (24) boot: ESP-IDF v5.4 2nd stage bootloader\n"
     run += "I (250) main_task: Calling app_main()\nGuru Meditation Error: Core  0 panic'ed (X). \n\nRebooting...\n"
@@ -62,6 +103,22 @@ def test_boot_loop_counts_its_runs_and_says_how_far_they_came() -> None:
     assert "4 runs in a row" in found["boot-loop"].finding
     assert "application (3 times)" in found["boot-loop"].finding
     assert "boot-loop" not in ids(2 * run)
+
+
+def test_restarts_before_the_application_prints_are_a_loop() -> None:
+    run = RESET.format(3, "RTC_SW_SYS_RST") + "load:0x3fcd5820,len:0x1714\nentry 0x403cc710\n"
+    assert ids(5 * run) == ["boot-loop"]
+    assert ids(5 * (run + "I (24) boot: ESP-IDF v5.4 2nd stage bootloader\n")) == []
+    assert ids(5 * run.replace("0x3 (RTC_SW_SYS_RST)", "0x5 (DSLEEP)")) == []
+
+
+def test_resets_by_different_watchdogs_are_one_loop() -> None:
+    resets = (
+        RESET.format(0x12, "SUPER_WDT_RST"),
+        RESET.format(7, "TG0WDT_SYS_RST"),
+        RESET.format(7, "TG0WDT_SYS_RST"),
+    )
+    assert "boot-loop" in ids("".join(2 * resets))
 
 
 def test_restarts_after_different_ends_are_no_loop() -> None:

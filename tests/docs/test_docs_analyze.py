@@ -68,6 +68,15 @@ EXAMPLES: dict[str, tuple[str, str]] = {
     "interrupt-watchdog": (
         "`Interrupt wdt timeout on CPU0`", BOOT + panic("Interrupt wdt timeout on CPU0", 0)
     ),
+    "cache-error": (
+        "`Cache disabled but cached memory region accessed`, `Cache error`",
+        BOOT + panic("Cache disabled but cached memory region accessed", 0),
+    ),
+    "cpu-lockup": ("reset 0x1a", BOOT + RESET.format(26, "CPU_LOCKUP")),
+    "panic-before": (
+        "a panic as the reset reason that the firmware prints, ESPHome's `CRASH DETECTED ON PREVIOUS BOOT`",
+        BOOT + "Reset reason: Software reset due to exception/panic\n",
+    ),
     "DIAG-04": (
         "statistics before a transition, a panic, a reset and its report (HotPin)",
         BOOT + "I (9000) STATE_MGR: === TRANSITION TO VOICE MODE ===\n" + panic("X", 0x3F800000)
@@ -82,11 +91,13 @@ EXAMPLES: dict[str, tuple[str, str]] = {
         BOOT + "CORRUPT HEAP: Bad tail at 0x3ffda678. Expected 0xbaad5678 got 0xbaad5600\n",
     ),
     "hardware-watchdog": (
-        "reset 0x7, 0x8, 0x9, 0xb, 0xd, 0x10, 0x11 or 0x12 without a panic",
+        "reset 0x7, 0x8, 0x9, 0xb, 0xd, 0x10, 0x11 or 0x12 without a panic or a fault of the flash, or as the reset "
+        "reason that the firmware prints",
         BOOT + RESET.format(8, "TG1WDT_SYS_RESET"),
     ),
     "brown-out": (
-        "`Brownout detector was triggered`, reset 0xf", BOOT + "Brownout detector was triggered\n"
+        "`Brownout detector was triggered`, reset 0xf, or as the reset reason that the firmware prints",
+        BOOT + "Brownout detector was triggered\n",
     ),
     "blank-flash": ("`invalid header: 0xffffffff`", BOOT + "invalid header: 0xffffffff\n"),
     "boot-loader-damaged": ("`csum err`, another invalid header", BOOT + "csum err:0x9a!=0x5f\n"),
@@ -94,6 +105,11 @@ EXAMPLES: dict[str, tuple[str, str]] = {
     "partition-table": (
         "`partition table error!`, wrong MD5 or magic of the table",
         BOOT + "E (88) boot: Failed to verify partition table\n",
+    ),
+    "secure-boot": ("`secure boot check fail`, an invalid signature", BOOT + "secure boot check fail\n"),
+    "application-too-large": (
+        "`Image length … doesn't fit in partition length`",
+        BOOT + "E (60) esp_image: Image length 1324576 doesn't fit in partition length 1048576\n",
     ),
     "no-application": (
         "`No bootable app partitions`, an invalid magic byte",
@@ -116,8 +132,8 @@ EXAMPLES: dict[str, tuple[str, str]] = {
         "three or more runs in a row that end the same way", (BOOT + ABORT).replace("0x1 (POWERON", "0xc (SW_CPU") * 4
     ),
     "DIAG-01": (
-        "a failed-allocation hook, `Mem alloc fail`, `ESP_ERR_NO_MEM`, `-0x7F00` of mbedTLS, Wi-Fi buffers, frame "
-        "buffers, I2S, task stacks, `std::bad_alloc`",
+        "a failed-allocation hook, `Mem alloc fail`, `ESP_ERR_NO_MEM` (also as 0x101 or 257), `-0x7F00` and `-0x10` of "
+        "mbedTLS, errno 12, Wi-Fi buffers, frame buffers, I2S, task stacks, `std::bad_alloc`, Python's `MemoryError`",
         BOOT + "E (2000) app: failed to allocate 9000 bytes\n",
     ),
     "psram-exhausted": (
@@ -135,7 +151,18 @@ EXAMPLES: dict[str, tuple[str, str]] = {
         "E (5852) task_wdt: CPU 1: usb_task\n",
     ),
     "camera-reinit": (
-        "`Detected camera not supported`", BOOT + "E (9000) camera: Detected camera not supported.\n"
+        "`Detected camera not supported`, other than after power-on",
+        BOOT.replace("0x1 (POWERON", "0xc (SW_CPU") + "E (9000) camera: Detected camera not supported.\n",
+    ),
+    "camera-not-supported": (
+        "`Detected camera not supported` after power-on", BOOT + "E (9000) camera: Detected camera not supported.\n"
+    ),
+    "camera-not-found": (
+        "a camera's error 0x105 (`ESP_ERR_NOT_FOUND`) or 0x20001",
+        BOOT + "E (9000) camera: Camera probe failed with error 0x105(ESP_ERR_NOT_FOUND)\n",
+    ),
+    "camera-no-frame": (
+        "`Failed to get the frame on time`", BOOT + "W (9000) cam_hal: Failed to get the frame on time!\n"
     ),
     "DIAG-03": ("free memory that falls steadily, in at least 12 readings", readings("Free heap: {0}")),
     "heap-trace": (

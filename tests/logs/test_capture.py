@@ -103,6 +103,13 @@ def test_other_headers_are_read(line: bytes, level: str, t_ms: int | None, tag: 
     assert analyze([line + b"\n"], "log").facts["log_levels"] == {level: 1}
 
 
+def test_clocks_of_esp_log_and_of_the_arduino_core_are_apart() -> None:
+    core = "[{0:6}][I][main.cpp:7] loop(): x\n".format
+    lines = [f"W ({20_000 + t}) wifi: x\n{core(t)}{core(t + 50)}" for t in range(3_000, 9_000, 500)]
+    assert analyze(["".join(lines).encode()], "log").boot_count == 1
+    assert analyze(["".join((*lines, core(40), core(90), lines[0])).encode()], "log").boot_count == 2
+
+
 def test_midnight_is_not_a_boot() -> None:
     log = b"I (23:59:59.900) a: x\nI (00:00:00.100) a: y\nI (00:00:09.100) a: z\n"
     assert analyze([log], "log").facts["log_levels"] == {"I": 3}

@@ -36,6 +36,8 @@ HEADS = (
     "I (5) AUDIO: DMA memory free ", "E (5) app: m", "I (5) esp_psram: Found ", "  At 0x",
     "abc was called but ", "1 bytes 'leaked' in trace (", "I (5) STATE: camera -> ", "E (5) app: I (5) ",
     "E early: ", "W (2026-03-01 10:15:01.120) app: ", "ESP_ERROR_CHECK failed: esp_err_t 0x",
+    "Reset reason: ", "Task watchdog got triggered ", "OSError: ", "E (5) app: esp_", "E (5) Dynamic Impl: alloc(",
+    "failed to allocate ", "Zigbee stack assertion failed ", "No signature block ", "memory 9B are free ",
 )  # fmt: skip
 FILLINGS = ("9", "A", "_ ", "@1 {", "\r\x1b[")
 

@@ -20,6 +20,9 @@ INTERVALS = 3
 INTERVAL_BUDGET_S = 20.0
 """Host time to wait for a sample; a board that runs in real time takes one every 15 s."""
 
+REPORT_INTERVAL_MS = 2_000
+"""Long enough that a failure and its report have different times on every kind of board."""
+
 IN_ONE_COMMAND = "heap_caps, read before and after in the same command"
 
 UNTOUCHED_PERCENT = 3
@@ -366,6 +369,25 @@ def test_failed_allocation_is_recorded_with_size_capabilities_and_function(
     event = device.wait_event("mem.alloc_failed", since=start)
     for name in ("size", "caps", "function"):
         measure(f"{name} in the event", event.data[name], exact=getattr(failed, name), source="mem.events")
+
+
+@pytest.mark.requirement("MON-04")
+def test_failed_allocation_has_the_time_of_its_failure(
+    device: Device, heaps: Heaps, monitor: Monitor, measure: Measure
+) -> None:
+    """Makes an allocation fail just after a sample. The monitor reports it at the next sample, 2 s later, but with the
+    time at which it failed."""
+    monitor.start(REPORT_INTERVAL_MS)
+    device.wait_event("mem.sample", since=device.mark())
+    before = device.info().t
+    start = device.mark()
+    assert not heaps.can_hold(PSRAM, heaps.free(PSRAM.caps) + 4)
+    after = device.info().t
+    event = device.wait_event("mem.alloc_failed", since=start)
+    reported = {"in the event": event.data["timestamp_ms"], "in the list": failures(device, 0)[-1].timestamp_ms}
+    assert event.t_ms > after, f"the test's own steps: reported at {event.t_ms} ms, failed before {after} ms"
+    for where, time_ms in reported.items():
+        measure(f"time {where}", time_ms, "ms", low=before, high=after, source="heap.hold, between two queries")
 
 
 @pytest.mark.requirement("MON-04")

@@ -304,6 +304,31 @@ def test_placement_of_several_blocks_is_the_allocators(
         measure(f"place({what}): placeable", answer.placeable, exact=held == len(sizes), source="the same")
 
 
+PART = 128 * KB
+"""A power of two, so that the allocator uses up a free block of this size."""
+
+
+@pytest.mark.requirement("API-08", "TRN-08")
+@pytest.mark.parametrize(
+    "freed", [(2 * PART, PART, PART), (2 * PART, 2 * PART)], ids=["exact", "four_bytes_too_small"]
+)
+def test_placement_takes_off_a_header_for_each_block(
+    device: Device, heaps: Heaps, measure: Measure, freed: tuple[int, ...]
+) -> None:
+    """Frees adjacent blocks, of which the free block keeps the headers between them. Three blocks fit if three were
+    freed, and miss 4 bytes if two were."""
+    held = [heaps.hold(PSRAM, size) for size in freed]
+    heaps.hold(PSRAM, SMALL)
+    heaps.hold(PSRAM, largest_request(heaps.regions(PSRAM)))
+    for identifier in held:
+        heaps.release(identifier)
+    for sizes in ((2 * PART, PART, PART), (PART, PART, 2 * PART), (4 * PART,), (PART,) * 4):
+        answer = device.place(PSRAM.caps, sizes)
+        fit = hold_in_order(heaps, PSRAM, sizes)
+        what = ", ".join(f"{size // PART}" for size in sizes)
+        measure(f"place({what} parts): blocks placed", answer.placed, exact=fit, source="heap_caps_malloc")
+
+
 HOLES = 30
 """Number of holes, more than the 24 free blocks that memory_manager_place() has room for."""
 

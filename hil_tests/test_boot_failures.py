@@ -13,8 +13,11 @@ import pytest
 from fixtures.boot_sweep import NETWORK_TAG, BootSweep, boot_allocation, boot_call
 from fixtures.device import boot_start
 from fixtures.measure import Measure
+from fixtures.modes import CAMERA, Modes
 from hotpin_hil.device import Device
+from hotpin_hil.logs.noise import complaints
 
+ALWAYS = 1_000_000
 SOURCE = "the failure is reported, the board is ready, its modes work, and its resources are as usual"
 
 CALLS = [
@@ -109,6 +112,30 @@ def test_start_with_unusable_nvs_is_the_first_one(device: Device, measure: Measu
     )
     history = device.flash_history(last=0, write=1)
     measure("newest row", history.newest, exact=1, source="a new history")
+
+
+@pytest.mark.needs("camera")
+@pytest.mark.requirement("ROB-02")
+@pytest.mark.leaves("NVS keeps an index of its entries on the heap", "heaps")
+@pytest.mark.parametrize("call", [name for name, _ in CALLS if name.startswith("nvs_")])
+def test_board_works_while_nvs_always_fails(
+    device: Device, modes: Modes, measure: Measure, call: str
+) -> None:
+    """Makes every call to this function fail from the start on. The board must report it, start without a boot count,
+    and work. The next boot must be counted again."""
+    start = device.mark()
+    device.fail_call(call, count=ALWAYS, boot=True)
+    info = device.reboot()
+    complaints_of_nvs = [line for line in complaints(device.log_lines(start)) if "NVS" in line.text]
+    device.fail_call(off=True)
+    measure("reset reason", info.reset_reason, exact="SW", source="the test's own restart, no panic after it")
+    measure("boot count", info.boot_count, exact=0, source="telemetry.h: unknown")
+    measure(
+        "failure in the log", bool(complaints_of_nvs), exact=True, source="ROB-02: every failure is reported"
+    )
+    modes.cycle()
+    measure("mode after a cycle", device.mode().mode, exact=CAMERA, source=SOURCE)
+    measure("next start is counted", device.reboot().boot_count > 0, exact=True, source="NVS works again")
 
 
 @pytest.mark.needs("camera")

@@ -127,10 +127,13 @@ def test_core_dump_names_failed_allocations_and_warnings(
     measure("warnings", found[-len(wanted) :] == wanted, exact=True, source="mem.warning")
 
 
-@pytest.mark.parametrize("step", ["audio.start", "stt.start"])
+@pytest.mark.parametrize("step", ["audio.start", "stt.start", "undo:audio.start", "undo:camera.stop"])
 def test_core_dump_names_the_step_of_a_change(
     device: Device, read: ReadStory, measure: Measure, step: str
 ) -> None:
+    """Crashes in a step, or in the undoing of a step after stt.start was made to fail."""
+    if step.startswith("undo:"):
+        device.fail(step="stt.start")
     device.panic_at("abort", step)
     start = device.mark()
     with pytest.raises(BoardReset):

@@ -25,7 +25,7 @@ OUTPUT_MS = 1_730
 """Time for which the output's lock is held: three intervals and part of a fourth."""
 
 
-@pytest.mark.requirement("TRN-06")
+@pytest.mark.requirement("TRN-06", "ROB-02")
 def test_requests_end_with_an_error_while_the_drivers_are_held(
     device: Device, modes: Modes, monitor: Monitor, measure: Measure
 ) -> None:

@@ -74,22 +74,34 @@ def test_interval_is_the_one_started_last(device: Device, monitor: Monitor, meas
 
 
 @pytest.mark.requirement("API-05")
-def test_new_interval_applies_at_once(device: Device, monitor: Monitor, measure: Measure) -> None:
-    """Changes a long interval to a short one. The next sample must be taken after the short interval, although the long
-    one has not ended."""
-    monitor.start(SLOW_MS)
-    changed_ms = int(device.command("mem.monitor", start=FAST_MS)["t"])
+@pytest.mark.parametrize(
+    ("before", "interval"),
+    [(SLOW_MS, FAST_MS), (FAST_MS, 2 * FAST_MS), (None, FAST_MS)],
+    ids=["shorter", "longer", "started"],
+)
+def test_new_interval_applies_at_once(
+    device: Device, monitor: Monitor, measure: Measure, before: int | None, interval: int
+) -> None:
+    """Changes the interval, or starts the stopped monitor. The next sample must be taken one new interval later: not at
+    once, and not when the old interval ends."""
+    if before is None:
+        monitor.stop()
+    else:
+        monitor.start(before)
+    changed_ms = int(device.command("mem.monitor", start=interval)["t"])
     start = device.mark()
     sample = device.wait_event(
-        "mem.sample", since=start, where=lambda event: event.data["context"] == "Periodic"
+        "mem.sample",
+        since=start,
+        where=lambda event: event.data["context"] == "Periodic" and event.data["timestamp_ms"] >= changed_ms,
     )
     measure(
         "time of the first sample after the change",
         sample.data["timestamp_ms"] - changed_ms,
         "ms",
-        low=0,
-        high=FAST_MS + TICKS_MS,
-        source=f"{FAST_MS} ms by the board's clock, and ticks",
+        low=interval - TICKS_MS,
+        high=interval + TICKS_MS,
+        source=f"{interval} ms by the board's clock, and ticks",
     )
 
 

@@ -384,10 +384,15 @@ def test_failed_allocation_has_the_time_of_its_failure(
     assert not heaps.can_hold(PSRAM, heaps.free(PSRAM.caps) + 4)
     after = device.info().t
     event = device.wait_event("mem.alloc_failed", since=start)
-    reported = {"in the event": event.data["timestamp_ms"], "in the list": failures(device, 0)[-1].timestamp_ms}
+    reported = {
+        "in the event": event.data["timestamp_ms"],
+        "in the list": failures(device, 0)[-1].timestamp_ms,
+    }
     assert event.t_ms > after, f"the test's own steps: reported at {event.t_ms} ms, failed before {after} ms"
     for where, time_ms in reported.items():
-        measure(f"time {where}", time_ms, "ms", low=before, high=after, source="heap.hold, between two queries")
+        measure(
+            f"time {where}", time_ms, "ms", low=before, high=after, source="heap.hold, between two queries"
+        )
 
 
 @pytest.mark.requirement("MON-04")

@@ -24,24 +24,25 @@ INSERTED = re.compile(rb"%s|@(?:!|\d{1,5}) \{" % _HEADER)
 RECORD_END = re.compile(rb"\}\*[0-9A-F]{4}\r?$")
 HEADLESS = re.compile(
     rb"@|rst:|_RESET\)|BOOT\)|ets [A-Z]|ESP-ROM:|Saved PC:|CORRUPT HEAP: |ESP_ERROR_CHECK failed|Backtrace:|rownout|"
-    rb"invalid header|csum err|ets_main|flash read err|failed to allocate|alloc fail|bad_alloc|MemoryError|alloc eb|"
-    rb"bytes \(@|in trace \(|PSRAM: \d|MEMORY USAGE \d|\xe2\x94\x82 (?:ALIVE|DELETED)|Error: |ERR_NO_MEM|to alloc|"
-    rb"[Oo]ut of [Mm]em|[Nn]o [Mm]em|[Nn]ot enough |too low|lloc\w{0,12} (?:[Ff]ail|[Ee]rror)|allocate|atchdog got|"
+    rb"invalid header|csum err|ets_main|flash read err|bytes \(@|in trace \(|PSRAM: \d|MEMORY USAGE \d|atchdog got|"
+    rb"\xe2\x94\x82 (?:ALIVE|DELETED)|Error:|"
     rb"CPU \d: |(?:set|start)[ _]?[Rr]eason|ecure boot|ig(?:nature)? block|len:(?:-|\d{8})|ssertion failed|ASSERT_"
 )
 """Texts in lines without a header for which such a line may matter."""
-MEMORY = re.compile(rb"ree|eap|t[ _]?[Rr]eason")
-"""Parts of words such as "free" and "heap", and "reset reason"."""
+_SPOKEN = re.compile(rb"lloc|out of mem|no[ _]mem|not enough |too low")
+"""Lower-case texts in lines without a header that may report a failed allocation."""
+MEMORY = re.compile(rb"ree|eap|t[ _]?[Rr]eason|Error:")
+"""Parts of words such as "free" and "heap", "reset reason", and a Python exception."""
 _FAILURE = re.compile(
     rb"lloc|mem|task|out of|not enough|nsufficient|wdt|despite|amera|aborting\.|0x101|errno|ssl|-0x|-32512|rownout|"
     rb"psram|spi ram|external ram|rx buffer|tx buffer|image|bootable|hecksum|partition|chip rev|blk rev|chip id|"
-    rb"segment|binary|on time|get frame|could not send|"
+    rb"segment|binary|on time|get frame|the frame|could not send|"
     rb"esp_\w{1,40} \d{3}\b|\(\d{3}\)|ret=|length|creat|thread|secure|signature"
 )
 """Lower-case texts in errors and warnings that may report a failure."""
 FAILURE_CODE = re.compile(rb"0x000|-00000")
 """The error codes among these texts, as they appear in a shape."""
-DIGIT_IN_NAME = re.compile(rb"[A-Za-z_-]0|0[A-Za-z_]|errno|esp_\w{1,40} 000|\(000\)|=000|data: 00")
+DIGIT_IN_NAME = re.compile(rb"[A-Za-z_-]0|0[A-Za-z_]|[Ee]rrno|esp_\w{1,40} 000|\(000\)|=000|data: 00")
 """Digits in a shape that may belong to a name or a code."""
 
 
@@ -52,9 +53,14 @@ def has_mark(level: bytes, text: bytes) -> bool:
     return level in b"EW" and _FAILURE.search(text.lower()) is not None
 
 
+def is_wanted(text: bytes) -> bool:
+    """Whether a line without a header has a text that is always read."""
+    return HEADLESS.search(text) is not None or _SPOKEN.search(text.lower()) is not None
+
+
 def may_matter(text: bytes) -> bool:
     """Whether a line without a header has a word that may matter."""
-    return HEADLESS.search(text) is not None or MEMORY.search(text) is not None
+    return is_wanted(text) or MEMORY.search(text) is not None
 
 
 def any_of(texts: Sequence[str]) -> re.Pattern[bytes]:

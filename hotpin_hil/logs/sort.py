@@ -62,7 +62,7 @@ class ShapeSorter:
     def _kind_of_text(self, text: bytes) -> bytes:
         if is_monitor_note(text):
             return DECODED_ADDRESS if is_decoded_address(text) else MONITOR_NOTE
-        if shapes.HEADLESS.search(text):
+        if shapes.is_wanted(text):
             return WANTED[:1]
         if shapes.MEMORY.search(text) and self._may_matter(b"", b"", text):
             return WANTED[:1]

@@ -193,7 +193,7 @@ def test_it_gives_up_when_a_restart_does_not_help(
     device.auto_optimize(True)
     monitor.start(INTERVAL_MS)
     measure("gave up", optimized(device, start)["gave_up"], exact=True, source=SOURCE)
-    device.wait_line("no further attempt", since=start)
+    device.wait_line("no other attempt", since=start)
     monitor.complete_checks(3)
     measure("attempts", attempts(device, start), exact=1, source=SOURCE)
     state = device.auto_optimize(False)

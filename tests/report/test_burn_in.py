@@ -20,6 +20,7 @@ def test_section_lists_each_board_all_boards_and_the_drift() -> None:
     readings = {f"board-{board}": [9_000.0] * 50 for board in (1, 2)}
     readings["board-3"] = [9_000.0 - 4 * number for number in range(50)]
     page = page_of(results_with("x", "y", more=[part(case, values) for case, values in readings.items()]))
+    assert '<a href="#burn-in">Burn-in</a>' in page
     text = " ".join(Tags(page).text.split())
     assert "board-1 24:0a:c4:00:00:01 50 within budget 0.0 0.0 " in text
     assert "board-3 24:0a:c4:00:00:01 50 leak 4,000.0 4,000.0 " in text

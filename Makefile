@@ -18,7 +18,7 @@ announce:
 	@echo "qualify: with a board this run can end QUALIFIED; without a board, REHEARSED (virtual) at best"
 
 .PHONY: help announce prerequisites setup firmware native qualify allure test test-harness test-suite selftest mutate \
-  mutate-python coverage endurance explore bench lint check-idf check-headers lock labgrid sbom clean
+  mutate-python coverage endurance soak explore bench lint check-idf check-headers lock labgrid sbom clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -105,6 +105,14 @@ coverage: setup ## list lines and branches of the components that no test reache
 
 endurance: native ## run 200 rounds of flash, boot, console, kill and random faults on 50 virtual boards of one process
 	$(BIN)/python -m tests.system.endurance.run $(ARGS)
+
+HOURS ?= 8
+soak: setup ## repeat random rounds on all boards for some hours, look for leaks (HOURS=8, BOARD=, ARGS="--bench bench.toml -n 4")
+	@$(BIN)/hotpin-hil kind $(BOARD_ARGS) >/dev/null
+	@$(BIN)/hotpin-hil build $(BOARD_ARGS)
+	@kind=$$($(BIN)/hotpin-hil kind $(BOARD_ARGS)) || exit; \
+	case "$$kind" in virtual) boards="$(VIRTUAL_BOARDS)";; qemu) boards="$(EMULATED_BOARDS)";; esac; \
+	$(BIN)/pytest --target esp32 -m burn_in --hours $(HOURS) $$boards $(PYTEST_ARGS) hil_tests/test_burn_in.py
 
 MINUTES ?= 10
 explore: native ## run random scripts on the firmware and on a model of the guide, compare the results, with a fresh seed (MINUTES=10, ARGS="--seed N")

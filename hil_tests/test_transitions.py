@@ -14,12 +14,12 @@ from functools import partial
 import pytest
 
 from fixtures.audio import RATE_HZ, tone
+from fixtures.cycles import measure_losses
 from fixtures.device import boot_start
 from fixtures.measure import Measure, Series
 from fixtures.memory import DMA, KB, MEMORIES, PSRAM, Heaps, Monitor, only
 from fixtures.modes import CAMERA, MODES, VOICE, WARM_UP_CYCLES, Modes, Reading, other
 from fixtures.panics import CAUSES, panics_of_the_boot
-from hotpin_hil.analysis.leak import BUDGET_PER_CYCLE, GRANULE, find_leak
 from hotpin_hil.device import BoardReset, Device, DeviceError, Event, Snapshot
 from hotpin_hil.link.channel import Cursor
 from hotpin_hil.protocol.box import Box
@@ -338,38 +338,7 @@ def measure_cycles(device: Device, modes: Modes, measure: Measure, series: Serie
     for _ in range(cycles):
         modes.cycle()
         readings.append(modes.read())
-    for name in ("internal", "psram"):
-        free = [getattr(reading, name) for reading in readings]
-        series(f"{name} free in camera mode", free, "B", BUDGET_PER_CYCLE)
-        leak = find_leak(free)
-        per_1000 = 1_000
-        measure(
-            f"{name}: loss per 1,000 cycles, upper bound",
-            round(leak.high * per_1000, 1),
-            "B",
-            max=1_024,
-            source="TRN-04; upper bound of the slope's confidence interval",
-        )
-        measure(
-            f"{name}: minimum detectable leak per 1,000 cycles",
-            round(leak.detectable * per_1000, 1),
-            "B",
-            max=GRANULE * per_1000,
-            source="the smallest block, lost once per cycle",
-        )
-        measure(
-            f"{name}: one-time loss",
-            leak.step.lost if leak.step else 0,
-            "B",
-            max=1_024,
-            source="TRN-04: a one-time loss counts against the same budget",
-        )
-    blocks = find_leak([-reading.blocks for reading in readings])
-    measure("blocks per cycle", blocks.slope, exact=0, source="TRN-04: block count slope 0")
-    tasks = readings[-1].tasks - readings[0].tasks
-    measure(
-        "additional tasks after all cycles", tasks, exact=0, source="real_boards.md: a task leaked per cycle"
-    )
+    measure_losses(readings, measure, series)
 
 
 @pytest.mark.requirement("TRN-04")

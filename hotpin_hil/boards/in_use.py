@@ -122,6 +122,12 @@ class BoardInUse:
         return self._identities.mac or self.session.mac
 
     @property
+    def name(self) -> str:
+        """The board's name in the bench file, else its MAC, else its kind."""
+        entry = self.session.entry
+        return entry.name if entry else self.mac or f"the {self.kind} board"
+
+    @property
     def power(self) -> PowerSwitch | None:
         """The board's power switch, if it has one."""
         return self.session.power

@@ -6,8 +6,9 @@ import shlex
 from collections.abc import Sequence
 from typing import Any
 
-SOAK = "soak"
-"""Marker of tests that run only on request (pytest.ini)."""
+SOAK, BURN_IN = "soak", "burn_in"
+LONG_MARKS = (SOAK, BURN_IN)
+"""Markers of tests that run only on request (pytest.ini)."""
 
 
 def rerun_command(kind: str, where: Sequence[str], options: Any, nodeid: str) -> str:
@@ -23,8 +24,11 @@ def rerun_command(kind: str, where: Sequence[str], options: Any, nodeid: str) ->
     count = getattr(options, "count", None) or 1
     if count > 1:
         words += ["--count", str(count)]
-    if options.markexpr == SOAK:
-        words += ["-m", SOAK]  # without it, pytest deselects the test even if the command line names it
+    if options.markexpr in LONG_MARKS:
+        # Without it, pytest deselects the test even if the command line names it.
+        words += ["-m", options.markexpr]
+    if options.markexpr == BURN_IN:
+        words += ["--hours", f"{options.hours:g}"]
     if options.time_scale is not None:
         words += ["--time-scale", f"{options.time_scale:g}"]
     if options.board_profile is not None:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from hotpin_hil.evidence.burn_in import leaking
 from hotpin_hil.evidence.lines import (
     EVIDENCE,
     SCHEMA_VERSION,
@@ -237,6 +238,8 @@ def _overall(
     for note in results.of(BaselineNote):
         if has_failed(note):
             return NOT_QUALIFIED, f"{note.summary.partition(';')[0]} since run {note.run[:8]}"
+    for leak in leaking(results):
+        return NOT_QUALIFIED, leak
     if waivers:
         return NOT_QUALIFIED, _few("expired or unneeded waivers", waivers)
     if every[Verdict.BLOCKED]:

@@ -14,7 +14,7 @@ import pytest
 from hotpin_hil.boards import leasing
 from hotpin_hil.boards.bench import FEATURES, POWER
 from hotpin_hil.boards.in_use import BoardInUse
-from hotpin_hil.boards.rerun import SOAK
+from hotpin_hil.boards.rerun import LONG_MARKS
 from hotpin_hil.boards.stale import notice_if_stale
 from hotpin_hil.device.budgets import BOOT_S
 from hotpin_hil.errors import HilError, HostError, PortError, UsageError
@@ -25,7 +25,7 @@ from hotpin_hil.logs.noise import known_noise
 __all__ = [
     "BOARDS",
     "BOARD_KEY",
-    "SOAK",
+    "LONG_MARKS",
     "BoardInUse",
     "BoardPlugin",
     "first_dut",
@@ -233,7 +233,10 @@ def _boards_of(item: pytest.Item) -> int | None:
 
 
 def worker_count(config: pytest.Config) -> int:
-    """Number of processes that run tests: pytest-xdist's workers, or this one."""
+    """Number of processes that run tests: pytest-xdist's workers, or this one. The same in all of them."""
+    worker_input = getattr(config, "workerinput", None)
+    if worker_input is not None:
+        return int(worker_input["workercount"])
     option = config.option
     if getattr(option, "dist", "no") == "no" or not option.tx:
         return 1

@@ -23,6 +23,7 @@ import pytest
 from hotpin_hil import __version__
 from hotpin_hil.boards.sizes import ImageSizes, read_sizes, unknown_sizes
 from hotpin_hil.errors import BuildError, HilError, HostError, host_remedy
+from hotpin_hil.evidence.burn_in import burn_in_of, leaking
 from hotpin_hil.evidence.lines import (
     EVIDENCE,
     BoardNote,
@@ -59,6 +60,7 @@ from hotpin_hil.pytest_plugin.step_summary import add_step_summary
 from hotpin_hil.pytest_plugin.terminal import TerminalPlugin
 from hotpin_hil.pytest_plugin.verdicts import RECORDER_KEY, VerdictCounter, VerdictPlugin
 from hotpin_hil.pytest_plugin.waivers import run_waivers
+from hotpin_hil.report.burn_in import burn_in_lines
 from hotpin_hil.report.write import METRICS_FILE, write_reports
 
 __all__ = ["RECORDER_KEY", "EvidencePlugin"]
@@ -196,6 +198,8 @@ class EvidencePlugin:
         with suppress(HilError):  # write_reports raises and shows the same error
             results = read_results(self._folder)
             self._terminal.is_selection = results.is_selection
+            self._terminal.burn_in = burn_in_lines(burn_in_of(results))
+            counts[Verdict.FAIL] += len(leaking(results))
             counts[Verdict.FAIL] += sum(bool(use.problem) for use in waiver_uses(results))
             for note in _sizes(self._board, results.boards()):
                 _append(note, writer, results)

@@ -73,7 +73,7 @@ class LoadBalancePlugin:
         """Sort a worker's tests. A run with one board keeps the order of the source."""
         worker_input = getattr(self._config, "workerinput", {})
         if durations := worker_input.get(_DURATIONS):
-            order = balanced([item.nodeid for item in items], durations, int(worker_input["workercount"]))
+            order = balanced([item.nodeid for item in items], durations, worker_count(self._config))
             items[:] = [items[index] for index in order]
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:

@@ -11,7 +11,7 @@ import pytest
 from hotpin_hil.errors import HilError
 from hotpin_hil.evidence.lines import LeftOutNote, ResultsLine, SelectionNote
 from hotpin_hil.evidence.requirements import Requirements, load_requirements
-from hotpin_hil.pytest_plugin.board import BOARDS, SOAK, BoardInUse, wants_board, wants_faults
+from hotpin_hil.pytest_plugin.board import BOARDS, LONG_MARKS, BoardInUse, wants_board, wants_faults
 from hotpin_hil.pytest_plugin.selection import requirement_ids
 
 FAULTS_ARE_VIRTUAL = "injects faults, which needs a virtual board started by the harness"
@@ -109,10 +109,14 @@ class SuiteMarks:
     def pytest_deselected(self, items: Sequence[pytest.Item]) -> None:
         """Record deselected tests, so that a requirement does not pass just because its failing test was not run.
 
-        Long tests (`soak`) do not count, because a normal run deselects them, and they only repeat other tests for
-        longer.
+        Long tests (`soak`, `burn_in`) do not count, because a normal run deselects them, and they only repeat other
+        tests for longer.
         """
-        left_out = [item for item in items if requirement_ids(item) and not item.get_closest_marker(SOAK)]
+        left_out = [
+            item
+            for item in items
+            if requirement_ids(item) and not any(map(item.get_closest_marker, LONG_MARKS))
+        ]
         if self.is_suite and left_out:
             what = (
                 "1 test of the suite was"

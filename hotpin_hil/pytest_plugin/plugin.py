@@ -22,7 +22,9 @@ from hotpin_hil.pytest_plugin import board as board_side
 from hotpin_hil.pytest_plugin import evidence as evidence_side
 from hotpin_hil.pytest_plugin import note_keeper
 from hotpin_hil.pytest_plugin.arguments import join_values
-from hotpin_hil.pytest_plugin.board import BOARDS, SOAK
+from hotpin_hil.pytest_plugin.board import BOARDS, LONG_MARKS
+from hotpin_hil.pytest_plugin.burn_in import add_options as add_burn_in_options
+from hotpin_hil.pytest_plugin.burn_in import check_options as check_burn_in_options
 from hotpin_hil.pytest_plugin.load_balance import LoadBalancePlugin
 from hotpin_hil.pytest_plugin.reporters import ReporterPlugin
 from hotpin_hil.pytest_plugin.run_folder import ALLURE_RESULTS, RunFolder
@@ -128,12 +130,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help=f"write Allure's results to {ALLURE_RESULTS}/ in the evidence folder",
     )
     add_waivers_option(group)
+    add_burn_in_options(group)
     group.addoption(
         "--time-scale",
         type=float,
         metavar="X",
         help=f"virtual board: maximum clock speed, as a multiple of the host's (default: {DEFAULT_TIME_SCALE:g}, "
-        f"with -m {SOAK} {SOAK_TIME_SCALE:g})",
+        f"with -m {' or '.join(LONG_MARKS)} {SOAK_TIME_SCALE:g})",
     )
     group.addoption(
         "--board-profile",
@@ -195,10 +198,11 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(f"--time-scale must be greater than 0, but is {option.time_scale:g}")
     if not 0 <= option.lease_timeout < float("inf"):
         raise pytest.UsageError(f"--lease-timeout must be at least 0, but is {option.lease_timeout:g}")
+    check_burn_in_options(option)
     run_folder = _run_folder(config)
     config.pluginmanager.register(run_folder, "hotpin-folder")
     folder = run_folder.path
-    usual_scale = SOAK_TIME_SCALE if option.markexpr == SOAK else DEFAULT_TIME_SCALE
+    usual_scale = SOAK_TIME_SCALE if option.markexpr in LONG_MARKS else DEFAULT_TIME_SCALE
     session = BoardSession(
         option,
         config.rootpath,

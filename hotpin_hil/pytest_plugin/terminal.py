@@ -40,6 +40,8 @@ class TerminalPlugin:
         """The qualification to summarise; None prints no summary."""
         self.is_selection = False
         """Whether only a part of the suite was selected."""
+        self.burn_in: list[str] = []
+        """Lines about a burn-in; empty without a burn-in."""
 
     def write_line(self, text: str, **markup: bool) -> None:
         """Write a line, if this process owns the terminal."""
@@ -82,6 +84,10 @@ class TerminalPlugin:
                 terminalreporter.section(title)
                 for text in texts:
                     terminalreporter.write_line(text)
+        if self.burn_in:
+            terminalreporter.section("burn-in")
+            for text in self.burn_in:
+                terminalreporter.write_line(text)
         compared = self.qualification.get("since_last_release")
         if compared:
             terminalreporter.section("since the last release")

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from hotpin_hil.analysis.leak import find_leak
 from hotpin_hil.analysis.model import Diagnosis
+from hotpin_hil.evidence.burn_in import burn_in_of
 from hotpin_hil.evidence.lines import (
     KnownNoiseNote,
     MeasurementLine,
@@ -23,6 +24,7 @@ from hotpin_hil.evidence.lines import (
 from hotpin_hil.evidence.model import MeasurementClass, Verdict, limit_text, with_unit
 from hotpin_hil.evidence.results import Results
 from hotpin_hil.protocol import events as ev
+from hotpin_hil.report.burn_in import UNITS, burn_in_table, drift_lines
 from hotpin_hil.report.chart import Chart, Table
 from hotpin_hil.report.diagnoses import diagnoses_of
 from hotpin_hil.report.heap_map import heap_map
@@ -122,6 +124,9 @@ class Content:
     waterfalls: list[Chart]
     histories: list[Chart]
     """The history in flash, across the board's resets."""
+    burn_in: Table | None
+    burn_in_notes: list[str]
+    """The units of the table, and the drift between the boards for each memory."""
     leaks: list[Chart]
     more_leaks: list[str]
     profile: list[Chart]
@@ -145,6 +150,7 @@ def collect(results: Results, qualification: Mapping[str, Any]) -> Content:
         *_overviews(stories.values(), defaults),
     ]
     waterfalls = _waterfalls(stories.values(), charts)
+    burn_in = burn_in_of(results)
     leaks, more_leaks = _leaks(stories.values(), charts)
     return Content(
         matrix=_matrix(qualification, results, charts),
@@ -155,6 +161,8 @@ def collect(results: Results, qualification: Mapping[str, Any]) -> Content:
         predictions=predictions_table(stories.values()),
         waterfalls=waterfalls,
         histories=_histories(stories.values(), charts),
+        burn_in=burn_in_table(burn_in),
+        burn_in_notes=[UNITS, *drift_lines(burn_in)],
         leaks=leaks,
         more_leaks=more_leaks,
         profile=_profile(stories.values(), charts),

@@ -89,6 +89,7 @@ def _sections(content: Content, *, has_baseline: bool) -> list[tuple[str, str]]:
             ("transitions", "Mode transitions", content.changes),
             ("history", "History", content.histories),
             ("predictions", "Predictions", content.predictions),
+            ("burn-in", "Burn-in", content.burn_in),
             ("leaks", "Leaks", content.leaks),
             ("profile", "Profile", content.profile),
             ("deviations", "What this does not prove", True),

@@ -384,8 +384,10 @@ def test_unknown_requirement_to_run_is_refused_by_name(suite: Suite) -> None:
     result.stderr.fnmatch_lines(["*--requirement: requirements.toml has no AAA-1*"])
 
 
-@pytest.mark.parametrize(("marker", "overall"), [("soak", "REHEARSED"), ("other", "INCOMPLETE")])
-def test_only_a_soak_test_may_be_left_out(suite: Suite, marker: str, overall: str) -> None:
+@pytest.mark.parametrize(
+    ("marker", "overall"), [("soak", "REHEARSED"), ("burn_in", "REHEARSED"), ("other", "INCOMPLETE")]
+)
+def test_only_a_long_test_may_be_left_out(suite: Suite, marker: str, overall: str) -> None:
     long = (
         f"@pytest.mark.{marker}\n@requirement('AAA-01')\ndef test_long(measure): measure('x', 1, exact=1)\n"
     )

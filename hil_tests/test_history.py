@@ -44,6 +44,8 @@ INTERVAL_MS = 100
 SLOW_MS = 2000
 """Monitoring interval long enough that no sample is taken while the test holds its blocks."""
 LONG_S = 3600
+LONGEST_S = 4_294_967
+"""Longest interval that the firmware accepts: 2^32 ms."""
 OWN_BYTES = 512
 """Maximum number of heap bytes that writing a row uses temporarily: for NVS's index, for the handle, and for an item of
 NVS's list."""
@@ -136,6 +138,35 @@ def test_row_names_the_mode_after_a_change_that_failed(
         history.flash_history(last=0, every_s=LONG_S, pause=True)
         measure(f"{mode} mode: after the failed change", now, exact=mode, source="mode.get")
         measure(f"{mode} mode: state of the next row", rows[0].state, exact=mode, source="mode.get")
+
+
+@pytest.mark.needs("camera")
+def test_rows_name_the_modes_in_turn(
+    history: Device, modes: Modes, monitor: Monitor, measure: Measure
+) -> None:
+    """Writes rows while the modes alternate. A row has the name of one mode, also if both were sampled for it."""
+    monitor.start(INTERVAL_MS)
+    history.flash_history(last=0, every_s=1, pause=False)
+    for mode in (VOICE, CAMERA, VOICE):
+        newest = history.flash_history(last=1).newest
+        modes.to(mode)
+        rows = written(history, newest + 1).rows
+        measure(f"{mode} mode: state of the newest row", rows[0].state, exact=mode, source="mode.get")
+    states = sorted({row.state for row in history.flash_history().rows})
+    measure("states of all rows", ", ".join(states), exact="camera, voice", source="the modes of the test")
+
+
+def test_longest_interval_writes_no_row_before_its_end(
+    history: Device, monitor: Monitor, measure: Measure
+) -> None:
+    """Sets the longest permitted interval. A row must not be written at each sample."""
+    monitor.start(INTERVAL_MS)
+    history.flash_history(last=0, every_s=LONGEST_S, pause=False)
+    monitor.samples(2)
+    first = history.flash_history(last=1).newest
+    monitor.samples(5)
+    later = history.flash_history(last=1).newest - first
+    measure("rows during five samples", later, exact=0, source=f"a row every {LONGEST_S} s")
 
 
 def test_critical_warning_writes_a_row_with_its_counts(

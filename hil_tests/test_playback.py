@@ -23,7 +23,7 @@ from fixtures.measure import Measure
 from fixtures.memory import DEFAULT_THRESHOLDS, INTERNAL, KB, PSRAM, Heaps, Monitor
 from fixtures.modes import CAMERA, VOICE, WRITE_BYTES, Modes, Reading
 from fixtures.pace import HostPace
-from fixtures.poll import poll
+from fixtures.poll import poll, wait_for_time
 from hotpin_hil.device import Device, DeviceError, budgets
 
 LATENCY_MS = 256
@@ -38,6 +38,8 @@ STREAM_BYTES = 64 * 1024
 """Size of the decoder's buffer (guide: TTS_STREAM_BUFFER_SIZE)."""
 CLOSE_MAX_MS, CHANGE_MAX_MS = 600, 1_200
 ODD_PIECE = WRITE_BYTES - 1
+WAIT_MS = 1_000
+"""Less than the 2 s that playback waits for data."""
 PLAYBACK_BYTES = 4_096 + 8_192 + 3 * 64
 """Bytes allocated for playback, including the overhead of each block."""
 
@@ -90,6 +92,32 @@ def test_stream_is_played_to_its_end(device: Device, voice: Modes, measure: Meas
         "playback ends reported", len(device.events("tts", since=start)), exact=1, source="PROTOCOL.md §3"
     )
     measure("failed reads of the microphone", device.recording().read_errors, exact=0, source="full duplex")
+
+
+@pytest.mark.requirement("TTS-05")
+def test_duration_does_not_include_the_wait_for_the_first_sample(
+    device: Device, voice: Modes, measure: Measure, host_pace: HostPace
+) -> None:
+    """Starts playback before any data has arrived, and writes the stream a second later."""
+    frames = RATE_HZ // 8
+    stream = tone(frames)
+    start = device.mark()
+    device.tts_open(len(stream))
+    with host_pace():
+        begun_ms = int(device.command("tts.play")["t"])
+        wait_for_time(device, begun_ms + WAIT_MS)
+        for at in range(0, len(stream), WRITE_BYTES):
+            device.tts_write(stream[at : at + WRITE_BYTES])
+    end = device.wait_event("tts", budgets.PLAY_S, since=start)
+    measure("frames played", end.data["samples"], "frames", exact=frames, source="frames in the stream")
+    measure(
+        "duration, reported",
+        end.data["duration_ms"],
+        "ms",
+        max=end.t_ms - begun_ms - WAIT_MS,
+        source="the second before the first sample does not count",
+    )
+    device.tts_close()
 
 
 @pytest.mark.requirement("TTS-05")

@@ -31,6 +31,8 @@ REAL_PLAYS = 8
 INTERRUPTS = 50
 PAIRS = 1_000
 PAIR_US_MAX = 5
+POOLS_MAX = 4
+"""CONFIG_HOTPIN_MEM_POOLS_MAX."""
 CHUNKS = "audio chunks"
 CHUNK, CHUNK_COUNT = 4 * KB, 3
 STATIC_MAX = 640
@@ -240,13 +242,17 @@ def test_speech_uses_the_pool_of_chunks(
 def test_impossible_pools_are_refused(
     device: Device, heaps: Heaps, monitor: Monitor, measure: Measure
 ) -> None:
+    """Requests impossible pools more often than there are pools. Then a possible one must still be created."""
     monitor.stop()
     before = heaps.free(PSRAM.caps)
     for block, count in ((0, 4), (4, 0), (4, 65_534), (1 << 31, 2), (0xFFFFFFFF, 1), (4 * KB, 2_000)):
-        with pytest.raises(DeviceError) as refused:
-            device.pools(create=POOL, block=block, count=count, caps=PSRAM.caps)
+        for _ in range(POOLS_MAX + 1):
+            with pytest.raises(DeviceError) as refused:
+                device.pools(create=POOL, block=block, count=count, caps=PSRAM.caps)
         measure(f"{count} blocks of {block:,} B", refused.value.err, exact="ESP_ERR_NO_MEM")
     measure("free afterwards", heaps.free(PSRAM.caps), "B", exact=before, source="nothing is kept")
+    created = device.pools(create=POOL, block=BLOCK, count=COUNT, caps=PSRAM.caps)[POOL]
+    measure("blocks of the next pool", created.count, exact=COUNT, source="the refusals kept no entry")
 
 
 @pytest.mark.boards("hardware", "qemu", needs="the chip's speed")

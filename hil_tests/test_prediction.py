@@ -199,12 +199,16 @@ def test_each_threshold_has_its_own_prediction(
         levels[f"{each.thresholds}_critical"] = free - (40 + number) * KB
     device.thresholds(**only(**levels))
     device.leak(memory.caps, bytes=KB - BLOCK_OVERHEAD, every="sample")
+    start = device.mark()
     monitor.start(INTERVAL_MS)
     wanted = 2 * len(falling)
     rows = poll(
         lambda: device.predict().predictions, lambda found: len(found) == wanted, f"{wanted} predictions"
     )
+    monitor.stop()
     device.leak(off=True)
+    newest = max(int(event.data["timestamp_ms"]) for event in device.events("mem.sample", since=start))
+    rows = device.predict().predictions
     found = {f"{row.memory} {'critical' if row.critical else 'warning'}": row for row in rows}
     for each in falling:
         for severity in ("warning", "critical"):
@@ -215,6 +219,7 @@ def test_each_threshold_has_its_own_prediction(
             measure(f"{what}: threshold - set one", off, "B", exact=0, source=f"{threshold} B")
             is_now = (row.expected_ms, row.earliest_ms) == (0, 0)
             measure(f"{what}: is reached now", is_now, exact=severity == "warning", source="free memory")
+            measure(f"{what}: time", row.timestamp_ms, "ms", exact=newest, source="the last sample")
 
 
 @pytest.mark.requirement("FUT-02")

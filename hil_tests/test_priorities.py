@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 
 from fixtures.measure import Measure
-from fixtures.memory import KB, PSRAM, SMALLEST_STEP, Heaps, Monitor, only
+from fixtures.memory import DMA, INTERNAL, KB, PSRAM, SMALLEST_STEP, Heaps, Monitor, only
 from fixtures.modes import CAMERA, VOICE, Modes
 from fixtures.poll import poll
 from hotpin_hil.boards.qemu import at_chip_speed
@@ -103,6 +103,30 @@ def test_priorities_change_with_the_critical_level(
     now = device.task_priorities()
     measure("task registered under pressure", now.now(WORKER), exact=2, source="at once")
     measure("own memory", now.bytes_static, "B", max=STATIC_MAX, source="firmware/README.md, Memory budget")
+
+
+@pytest.mark.requirement("FUT-07")
+@pytest.mark.parametrize("level", ["internal_ram", "dma_capable", "psram", "fragmentation"])
+def test_each_critical_level_changes_the_priorities(
+    device: Device, heaps: Heaps, monitor: Monitor, measure: Measure, level: str
+) -> None:
+    """Sets the thresholds so that only this level is critical with the memory as it is, and then so that none is."""
+    heaps.split(DMA, block=KB, count=80)
+    device.task_priorities(work=6, under=2)
+    memories = {"internal_ram": INTERNAL, "dma_capable": DMA, "psram": PSRAM}
+    if level == "fragmentation":
+        warning, critical = 1, heaps.fragmentation(DMA) - 1
+        assert critical > warning, "DMA memory is not fragmented"
+    else:
+        free = heaps.free(memories[level].caps)
+        warning, critical = free + 32 * KB, free + 16 * KB
+    device.thresholds(**only(**{f"{level}_warning": warning, f"{level}_critical": critical}))
+    monitor.start()
+    monitor.complete_checks(1)
+    measure("worker under pressure", device.task_priorities().now(WORKER), exact=2, source=SOURCE)
+    device.thresholds(**only())
+    monitor.complete_checks(1)
+    measure("worker afterwards", device.task_priorities().now(WORKER), exact=6, source="restored")
 
 
 @pytest.mark.requirement("FUT-07")

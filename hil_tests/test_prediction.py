@@ -118,6 +118,33 @@ def test_fall_is_announced_in_time_and_the_warning_comes_in_the_interval(
     measure("loss per sample / planted loss", per_sample / size, low=0.8, high=1.25, source="heap.leak")
 
 
+@pytest.mark.requirement("FUT-02")
+def test_noise_widens_the_interval_on_both_sides(
+    device: Device, heaps: Heaps, monitor: Monitor, measure: Measure
+) -> None:
+    """Leaks PSRAM at each sample, and holds blocks of other sizes for some samples each. The expected time must be
+    between the earliest and the latest one."""
+    size = 4 * KB
+    monitor.stop()
+    warning = PSRAM.reachable(300 * KB)
+    heaps.leave(PSRAM, warning + 2 * WINDOWS_TO_WARNING * size)
+    device.thresholds(**limits(PSRAM, warning))
+    start = device.mark()
+    device.leak(PSRAM.caps, bytes=size - BLOCK_OVERHEAD, every="sample")
+    monitor.start(INTERVAL_MS)
+    number = 0
+    while not predictions(device, start, PSRAM):
+        noise = heaps.hold(PSRAM, (1 + 5 * number % 7) * 2 * KB)
+        monitor.samples(1)
+        heaps.release(noise)
+        assert not monitor.warnings(start), "the warning came before any prediction"
+        number += 1
+    device.leak(off=True)
+    found = wait_prediction(device, start, PSRAM).data
+    measure("earliest < expected", found["earliest_ms"] < found["expected_ms"], exact=True, source=SOURCE)
+    measure("expected < latest", found["expected_ms"] < found["latest_ms"], exact=True, source=SOURCE)
+
+
 SLOW = pytest.mark.parametrize(
     "planted", [Planted(INTERNAL, 256), Planted(PSRAM, 2 * KB)], ids=["internal-256B", "psram-2KB"]
 )

@@ -190,9 +190,11 @@ def with_gaps(heaps: list[tuple[int, list[int]]]) -> list[tuple[int, list[int]]]
     for start, sizes in heaps:
         if start == PSRAM_START:
             *used, free = sizes
-            sizes = [part for size in used for part in ([-GAPS[size], size] if size in GAPS else [size])]
-            sizes.append(free + sum(gap + BLOCK_OVERHEAD for gap in GAPS.values()))
-        found.append((start, sizes))
+            aligned = [part for size in used for part in ([-GAPS[size], size] if size in GAPS else [size])]
+            aligned.append(free + sum(gap + BLOCK_OVERHEAD for gap in GAPS.values()))
+            found.append((start, aligned))
+        else:
+            found.append((start, sizes))
     return found
 
 

@@ -179,6 +179,8 @@ def markers(data: bytes) -> tuple[bool, bool, int, int]:
         (FRAME[:-1], (True, False, 640, 480)),
         (FRAME + b"\1", (True, False, 640, 480)),
         (b"\0" + FRAME, (False, True, 0, 0)),
+        (b"\xff\xd7" + FRAME[2:], (False, True, 0, 0)),
+        (b"\xff\xd9" + FRAME[2:], (False, True, 0, 0)),
         (SOI + APP0 + frame_header(800, 600, 0xC2) + SCAN + EOI, (True, True, 800, 600)),
         (SOI + segment(0xC4, frame_header(1, 1)) + SCAN + EOI, (True, True, 0, 0)),
         (SOI + SCAN + frame_header(640, 480) + EOI, (True, True, 0, 0)),

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.support.c_build import build
@@ -136,6 +136,7 @@ def test_values_survive_a_round_trip(unsigned: int, signed: int, flag: bool, dat
 
 
 @given(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=30))
+@example("\x1f\x20\x7e\x7f\x80\u07ff\u0800\ud7ff\ue000\uffff\U00010000\U0010ffff")
 def test_any_text_survives_a_round_trip(text: str) -> None:
     assert value_of(lambda r, key: lib.telemetry_str(r, key, text.encode())) == text
 

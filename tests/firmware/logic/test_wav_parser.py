@@ -293,3 +293,9 @@ def test_parser_survives_any_bytes(tmp_path: Path) -> None:
     ]
     files = [GOOD, *ACCEPTED.values(), *(data for data, _, _ in REFUSED.values())]
     fuzz(tmp_path, sources, [decoder], [struct.pack("<I", len(file)) + file for file in files])
+
+
+def test_each_error_has_a_text_of_its_own() -> None:
+    texts = [WAV.ffi.string(WAV.lib.wav_error_text(error)) for error in range(WAV.lib.WAV_ERRORS_)]
+    assert len({*texts, "", "?"}) == len(texts) + 2
+    assert WAV.ffi.string(WAV.lib.wav_error_text(WAV.lib.WAV_ERRORS_)) == "?"

@@ -297,5 +297,5 @@ def test_parser_survives_any_bytes(tmp_path: Path) -> None:
 
 def test_each_error_has_a_text_of_its_own() -> None:
     texts = [WAV.ffi.string(WAV.lib.wav_error_text(error)) for error in range(WAV.lib.WAV_ERRORS_)]
-    assert len({*texts, "", "?"}) == len(texts) + 2
-    assert WAV.ffi.string(WAV.lib.wav_error_text(WAV.lib.WAV_ERRORS_)) == "?"
+    assert len({*texts, b"", b"?"}) == len(texts) + 2
+    assert WAV.ffi.string(WAV.lib.wav_error_text(WAV.lib.WAV_ERRORS_)) == b"?"

@@ -199,6 +199,7 @@ class Game:
 
         Checks that mem.stats agrees with the heap and that no memory leaked.
         """
+        self.guard()  # a sample meanwhile would restart the low-water marks after they were read
         sets = {"caps": ";".join(CAPS.values()), "around": "mem.stats"}
         reply, walked = self.ask_all([("heap.probe", sets), ("heap.regions", {})])
         figures = self.watcher.memory.read(reply["before"], reply["after"], reply["claim"], walked["regions"])

@@ -12,7 +12,7 @@ import sys
 import textwrap
 import time
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 USER = "desk/jo"
 
@@ -48,31 +48,31 @@ class FakeLabgrid:
 
     @property
     def state(self) -> dict[str, Any]:
-        with self._file.open() as file:
-            fcntl.flock(file, fcntl.LOCK_SH)  # a program that is still running may be writing the file
-            found: dict[str, Any] = json.loads(file.read())
+        found: dict[str, Any] = json.loads(self._file.read_text())
         return found
 
     def __enter__(self) -> dict[str, Any]:
-        self._lock, self._state = _load(self._file)
+        self._lock = _lock(self._file)
+        self._state = self.state
         return self._state
 
     def __exit__(self, *_: object) -> None:
-        _schedule(self._state)
-        _save(self._lock, self._state)
+        _save(self._file, self._state)
+        self._lock.close()
 
 
-def _load(path: Path) -> tuple[Any, dict[str, Any]]:
-    file = path.open("r+")
-    fcntl.flock(file, fcntl.LOCK_EX)
-    return file, json.loads(file.read())
+def _lock(path: Path) -> IO[str]:
+    """Waits until no other program changes the state; closing the file ends this."""
+    lock = path.with_suffix(".lock").open("w")
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    return lock
 
 
-def _save(file: Any, state: dict[str, Any]) -> None:
-    file.seek(0)
-    file.truncate()
-    json.dump(state, file)
-    file.close()
+def _save(path: Path, state: dict[str, Any]) -> None:
+    _schedule(state)
+    new = path.with_suffix(".new")
+    new.write_text(json.dumps(state))
+    new.replace(path)  # the harness kills a program that waits; the old state or the new one is then complete
 
 
 def _schedule(state: dict[str, Any]) -> None:
@@ -106,7 +106,8 @@ def main(arguments: list[str], path: str) -> int:
             words.append(argument)
     _address, command, *rest = words
     while True:
-        file, state = _load(Path(path))
+        lock = _lock(Path(path))
+        state = json.loads(Path(path).read_text())
         state["calls"].append(" ".join([command, *rest]))
         try:
             if not state["is_up"]:
@@ -116,8 +117,8 @@ def main(arguments: list[str], path: str) -> int:
             print(f"labgrid-client: Error: {error}", file=sys.stderr)
             return 1
         finally:
-            _schedule(state)
-            _save(file, state)
+            _save(Path(path), state)
+            lock.close()
         if command != "wait" or state["reservations"][rest[0]]["state"] != "waiting":
             return 0
         time.sleep(0.02)

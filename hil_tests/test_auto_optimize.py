@@ -13,9 +13,12 @@ import pytest
 
 from fixtures.audio import tone
 from fixtures.clock import BoardClock
+from fixtures.device import context_is
 from fixtures.measure import Measure
 from fixtures.memory import DMA, KB, Heaps, Monitor, only
 from fixtures.modes import CAMERA, VOICE, Modes
+from fixtures.pace import HostPace
+from fixtures.poll import poll
 from fixtures.variables import static_bytes
 from hotpin_hil.analysis.heap_layout import BLOCK_OVERHEAD
 from hotpin_hil.device import Device
@@ -312,6 +315,48 @@ def test_nothing_happens_while_a_stream_is_open_or_sound_is_read(
     measure("mode after the restart", now.mode, exact=VOICE, source="the mode before it")
     measure("cycles counted", now.cycles - cycles, exact=0, source="no return to camera mode")
     measure("samples after the restart", modes.record(0.1), min=1_600, source="0.1 s of sound")
+
+
+def test_ring_that_was_read_only_partly_does_not_count_as_read(
+    device: Device, heaps: Heaps, monitor: Monitor, modes: Modes, measure: Measure
+) -> None:
+    """Lets the ring overflow and reads one sample. The ring still has no room for new sound, so nobody uses the
+    recording, and the board must restart the drivers."""
+    modes.to(VOICE)
+    poll(device.recording, lambda heard: heard.dropped > 0, "a full ring")
+    device.read_recording(2)
+    fragment_for_good(device, heaps)
+    start = device.mark()
+    device.auto_optimize(True)
+    monitor.start(INTERVAL_MS)
+    measure("drivers restarted", optimized(device, start)["restarted"], exact=True, source=SOURCE)
+
+
+def test_board_is_busy_until_a_request_during_the_restart_is_done(
+    device: Device,
+    heaps: Heaps,
+    monitor: Monitor,
+    modes: Modes,
+    *,
+    host_pace: HostPace,
+    measure: Measure,
+) -> None:
+    """Requests a mode while the drivers restart. The board must report that it is busy until that change has ended,
+    not only until the restart has."""
+    fragment_for_good(device, heaps)
+    start = device.mark()
+    device.auto_optimize(True)
+    with host_pace():
+        monitor.start(INTERVAL_MS)
+        device.wait_event("mem.sample", BUDGET_S, since=start, where=context_is("Before Driver Restart"))
+        device.set_mode(VOICE, wait=False)
+        device.wait_event("mode", BUDGET_S, since=start)
+        during = [device.mode()]
+        while during[-1].busy:
+            during.append(device.mode())
+    measure("mode when the board is no longer busy", during[-1].mode, exact=VOICE, source="the request")
+    changes = [f"{change.data['from']} to {change.data['to']}" for change in modes.changes(start)]
+    measure("changes", ", ".join(changes), exact="camera to camera, camera to voice", source=SOURCE)
 
 
 @pytest.mark.parametrize(

@@ -288,7 +288,8 @@ def test_row_that_cannot_be_written_is_tried_again_at_the_next_samples(
 
 def test_critical_rows_are_limited(history: Device, heaps: Heaps, monitor: Monitor, measure: Measure) -> None:
     """Enters the critical level 12 times: only the documented number of rows may be written, but every warning must be
-    counted. After a regular row, the count starts again."""
+    counted, and the next row must tell that a critical level was entered. After a regular row, the count starts
+    again."""
     monitor.start(INTERVAL_MS)
     entered, limit = 12, 8
     for when in ("at first", "after a regular row"):
@@ -307,6 +308,8 @@ def test_critical_rows_are_limited(history: Device, heaps: Heaps, monitor: Monit
         measure(f"rows {when}", found.newest - before, exact=limit, source=source)
         history.flash_history(last=0, every_s=1)
         rows = [row for row in (*written(history, found.newest).rows, *found.rows) if row.sequence > before]
+        (following,) = [row.reason for row in rows if row.sequence == found.newest + 1]
+        measure(f"reason of the next row {when}", following, exact="critical", source="memory_history.h")
         warnings = sum(row.warnings for row in rows)
         measure(f"warnings in all rows {when}", warnings, min=entered, source="mem.warning")
 

@@ -278,6 +278,27 @@ def test_incomplete_stream_times_out(device: Device, voice: Modes, measure: Meas
         device.tts_close()
 
 
+@pytest.mark.boards("hardware", "virtual", needs="the I2S driver; QEMU builds simulate it")
+@pytest.mark.requirement("TTS-05")
+@pytest.mark.parametrize("nth", [1, 3])
+def test_frames_of_a_failed_write_do_not_count_as_played(
+    device: Device, voice: Modes, measure: Measure, nth: int
+) -> None:
+    """Makes a write to the I2S driver fail. The event must report the error, and only the frames before that write."""
+    voice.write(tone(RATE_HZ // 4))
+    device.sound(reset=True)
+    device.fail_call("i2s_channel_write", nth=nth, count=1)
+    start = device.mark()
+    device.tts_play()
+    end = device.wait_event("tts", budgets.PLAY_S, since=start)
+    device.fail_call(off=True)
+    taken = device.sound().frames
+    measure("result", end.data["err"], exact="ESP_ERR_TIMEOUT", source="the failed write")
+    measure("writes before it played frames", taken > 0, exact=nth > 1, source="audio.tap")
+    measure("frames played", end.data["samples"], "frames", exact=taken, source="audio.tap")
+    device.tts_close()
+
+
 @pytest.mark.requirement("TTS-05")
 def test_playing_needs_voice_mode_and_a_stream(device: Device, modes: Modes, measure: Measure) -> None:
     def error_of(action: Callable[[], object]) -> str:

@@ -11,6 +11,7 @@ from fixtures.audio import tone
 from fixtures.measure import Measure
 from fixtures.memory import DMA, INTERNAL, KB, PSRAM, SMALLEST_STEP, Heaps, Memory, Monitor, only
 from fixtures.modes import CAMERA, VOICE, Modes
+from fixtures.pace import HostPace
 from hotpin_hil.analysis.heap_layout import BLOCK_OVERHEAD
 from hotpin_hil.device import Device, DeviceError, Event, budgets
 from hotpin_hil.link.channel import Cursor
@@ -158,6 +159,53 @@ def test_mode_is_admitted_with_the_memory_of_a_played_stream(
     error = modes.refused(CAMERA)
     measure("step that refused", str(error.reply["value"]), exact="admission", source="no stream is left")
     measure("uses", str(used(device, start)), exact="[]", source="the reclaimer had nothing to free")
+
+
+@pytest.mark.needs("camera")
+@pytest.mark.requirement("FUT-08", "TRN-06")
+def test_drivers_stay_locked_after_the_stream_was_closed_for_a_mode(
+    device: Device,
+    heaps: Heaps,
+    modes: Modes,
+    monitor: Monitor,
+    *,
+    host_pace: HostPace,
+    measure: Measure,
+) -> None:
+    """Requests camera mode, for which a played stream must be closed first. Until the mode is reached, no other task
+    may get the drivers."""
+    monitor.stop()
+    modes.to(VOICE)
+    modes.play(tone(1_600))
+    heaps.leave(PSRAM, 16 * KB)
+    start = device.mark()
+    free = []
+    with host_pace():
+        device.set_mode(CAMERA, wait=False)
+        device.wait_event("mem.reclaimed", since=start)
+        drivers = device.resources().drivers_free
+        while device.mode().mode != CAMERA:
+            free.append(drivers)
+            drivers = device.resources().drivers_free
+    print(f"drivers free during the change: {free}")
+    measure("drivers free during the change", any(free), exact=False, source="state_manager.h")
+    measure("mode", modes.settled().mode, exact=CAMERA, source="the request")
+
+
+@pytest.mark.requirement("FUT-08")
+@pytest.mark.parametrize("wanted", ["INTERNAL", "DMA", "SPIRAM"])
+def test_played_stream_is_closed_for_each_memory_that_it_uses(
+    device: Device, modes: Modes, monitor: Monitor, measure: Measure, wanted: str
+) -> None:
+    """Plays a stream, whose buffer is in PSRAM and whose task is in internal memory, and requests a block larger than
+    any memory."""
+    monitor.stop()
+    modes.to(VOICE)
+    modes.play(tone(1_600))
+    start = device.mark()
+    device.reclaimers(wanted, request=8 * KB * KB)
+    measure("uses", str(used(device, start)), exact=str([("played stream", "refusal")]), source=SOURCE)
+    measure("stream", device.resources().stream, exact="closed", source=SOURCE)
 
 
 @pytest.mark.requirement("FUT-08")

@@ -159,6 +159,7 @@ static void play_stream(uint32_t frames, uint16_t channels, bool announced)
     CHECK_EQUAL(tts_decoder_close(), ESP_OK);
     CHECK_EQUAL(state(), TTS_DECODER_CLOSED);
     vTaskDelay(pdMS_TO_TICKS(500));
+    CHECK_EQUAL(native_i2s_line(I2S_NUM_1).sounding, heard.sounding); // silence, not the last buffers again
     check_heaps("stream given back", before, heaps_now());
 }
 

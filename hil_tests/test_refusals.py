@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from fixtures.measure import Measure
+from fixtures.modes import VOICE, Modes
 from hotpin_hil.analysis.conservation import differences, memory_names
 from hotpin_hil.device import Device, DeviceError
 
@@ -133,3 +135,85 @@ def test_request_in_the_wrong_state_is_refused_and_the_state_stays(device: Devic
     device.baseline(set=True, state="motor")
     for state in ("moto", "motors", "m", "Motor"):
         refuse(f"baseline of {state}, not motor", "ESP_ERR_NOT_FOUND", "mem.baseline", state=state)
+
+
+def without_stream(_device: Device, _modes: Modes) -> None:
+    """The board as it starts: in camera mode, without a stream."""
+
+
+def with_stream(device: Device, _modes: Modes) -> None:
+    device.tts_open(100)
+
+
+def in_voice_mode(_device: Device, modes: Modes) -> None:
+    modes.to(VOICE)
+
+
+def with_everything_taken(device: Device, _modes: Modes) -> None:
+    """Every slot of the console's own objects is in use."""
+    device.pools(create="chunks", block=16, count=2, caps="SPIRAM")
+    device.task_priorities(work=3, under=4)
+    device.log_load(tasks=1, every_ms=1000)
+    for number in range(RECLAIMERS_MAX):
+        device.reclaimers("SPIRAM", add=f"cache {number}")
+    for size in range(1, WATCHED_MAX + 1):
+        device.reclaimers("SPIRAM", watch=size)
+
+
+def with_failing_step(device: Device, _modes: Modes) -> None:
+    device.fail(step="audio.start")
+
+
+RECLAIMERS_MAX, WATCHED_MAX = 4, 4
+"""The console's SLOTS, and MEMORY_RECLAIM_KINDS_MAX."""
+REASONS = {
+    without_stream: {
+        "stt.read bytes=2": "ESP_ERR_INVALID_STATE: not in voice mode",
+        "tts.play": "ESP_ERR_INVALID_STATE: not in voice mode",
+        "tts.write data=AAAA": "ESP_ERR_INVALID_STATE: no stream is open for 3 bytes",
+        "tts.close": "ESP_ERR_INVALID_STATE: no stream is open",
+        "mode.settle down=10001": "ESP_ERR_INVALID_ARG: at most 10000 ms each",
+        "mem.monitor start=1": "ESP_ERR_INVALID_ARG: 1 ms is below the minimum interval of 100 ms",
+        "mem.thresholds fragmentation_critical=101": "ESP_ERR_INVALID_ARG: a critical level is less severe than its "
+        "warning level, or above 100 %",
+        "mem.baseline state=voice": "ESP_ERR_NOT_FOUND: no baseline for state voice",
+        "mem.pool take=1": "ESP_ERR_INVALID_STATE: create a pool first",
+        "mem.priority end=1": "ESP_ERR_INVALID_STATE: no worker is running; start one with mem.priority work=",
+        "heap.release id=9": "ESP_ERR_NOT_FOUND: no hold has id 9",
+        "heap.split caps=DMA block=400000 count=1": "ESP_ERR_NO_MEM: only 0 blocks of 400000 bytes could be allocated",
+    },
+    with_stream: {
+        "tts.open bytes=1": "ESP_ERR_INVALID_STATE: a stream is already open",
+        f"tts.write data={'AAAA' * 34}": "ESP_ERR_INVALID_SIZE: the stream has no room for 102 more bytes",
+    },
+    in_voice_mode: {
+        "camera.capture": "ESP_ERR_INVALID_STATE: not in camera mode",
+        "tts.play": "ESP_ERR_INVALID_STATE: no stream is open, or it has already been played",
+    },
+    with_everything_taken: {
+        "mem.pool create=more block=16 count=2 caps=SPIRAM": "ESP_ERR_INVALID_STATE: the test's pool already exists (delete it with "
+        "mem.pool off=1)",
+        "mem.priority work=3 under=4": "ESP_ERR_INVALID_STATE: the worker is already running (stop it with mem.priority off=1)",
+        "log.load tasks=1": "ESP_ERR_INVALID_STATE: 1 tasks are already logging (stop them with log.load stop=1)",
+        "mem.reclaim caps=SPIRAM add=more": f"ESP_ERR_NO_MEM: all {RECLAIMERS_MAX} slots are in use (remove the "
+        "reclaimers with mem.reclaim off=1)",
+        "mem.reclaim caps=SPIRAM watch=9": f"ESP_ERR_NO_MEM: {WATCHED_MAX} kinds of allocations are already watched",
+    },
+    with_failing_step: {
+        "mode.set to=voice wait=1": "ESP_FAIL: step audio.start failed",
+    },
+}
+"""For each state of the board: command lines, and the error and text of their refusal."""
+
+
+@pytest.mark.requirement("ROB-01")
+@pytest.mark.parametrize("state", REASONS, ids=lambda state: state.__name__)
+def test_refused_request_says_why(
+    device: Device, modes: Modes, measure: Measure, state: Callable[[Device, Modes], None]
+) -> None:
+    state(device, modes)
+    for line, reason in REASONS[state].items():
+        name, *words = line.split(" ")
+        with pytest.raises(DeviceError) as refused:
+            device.command(name, **dict(word.split("=", 1) for word in words))
+        measure(line, f"{refused.value.err}: {refused.value.msg}", exact=reason, source="PROTOCOL.md §3")

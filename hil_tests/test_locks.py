@@ -18,6 +18,8 @@ from hotpin_hil.device import Device, DeviceError
 HOLD_MS = 12_000
 STATE_TIMEOUT_MS = 10_000
 """CONFIG_HOTPIN_STATE_LOCK_TIMEOUT_MS."""
+IN_PROGRESS = "a mode change is in progress"
+"""Reason that commands report while the drivers are locked."""
 INTERVAL_MS = 500
 TOLERANCE_MS = 5
 """1 % of the interval (requirement MON-01)."""
@@ -38,6 +40,7 @@ def test_requests_end_with_an_error_while_the_drivers_are_held(
     with pytest.raises(DeviceError) as refused:
         device.capture()
     measure("camera.capture", refused.value.err, exact="ESP_ERR_TIMEOUT", source="waits at most 5 s")
+    measure("camera.capture: reason", refused.value.msg, exact=IN_PROGRESS, source="PROTOCOL.md §3")
     event = device.wait_event("mode", HOLD_MS / 1000, since=start)
     told = f"{event.data['ok']} {event.data.get('err')} {event.data['step']} {event.data.get('mode')}"
     measure("mode event", told, exact="False ESP_ERR_TIMEOUT lock camera", source="TRN-06")
@@ -90,6 +93,7 @@ def test_commands_wait_for_the_drivers_and_then_do_nothing(
         with pytest.raises(DeviceError) as refused:
             device.command(command, timeout_s=LONGEST_MS / 1000, **arguments)
         measure(command, refused.value.err, exact="ESP_ERR_TIMEOUT", source="waits at most 5 s")
+        measure(f"{command}: reason", refused.value.msg, exact=IN_PROGRESS, source="PROTOCOL.md §3")
         poll(device.resources, lambda state: state.drivers_free, "the free lock")
     after = device.tts_write(PIECE)
     measure("state of the stream", after.state, exact=before.state, source="nothing was opened or played")

@@ -142,6 +142,7 @@ def test_mistakes_are_named_with_their_remedy(person: Person) -> None:
     assert person.ask("heap.hold size").endswith("not key=value; see help heap.hold")
     assert person.ask("mode.set to=vioce").endswith("see help mode.set")
     assert "help" in person.ask("nonsense")
+    assert person.ask("heap.release id=9") == "ESP_ERR_NOT_FOUND: no hold has id 9"
 
 
 def test_typed_change_of_mode_is_answered_when_it_is_done(person: Person) -> None:

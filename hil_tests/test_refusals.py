@@ -191,9 +191,10 @@ REASONS = {
         "tts.play": "ESP_ERR_INVALID_STATE: no stream is open, or it has already been played",
     },
     with_everything_taken: {
-        "mem.pool create=more block=16 count=2 caps=SPIRAM": "ESP_ERR_INVALID_STATE: the test's pool already exists (delete it with "
-        "mem.pool off=1)",
-        "mem.priority work=3 under=4": "ESP_ERR_INVALID_STATE: the worker is already running (stop it with mem.priority off=1)",
+        "mem.pool create=more block=16 count=2 caps=SPIRAM": "ESP_ERR_INVALID_STATE: the test's pool already exists "
+        "(delete it with mem.pool off=1)",
+        "mem.priority work=3 under=4": "ESP_ERR_INVALID_STATE: the worker is already running "
+        "(stop it with mem.priority off=1)",
         "log.load tasks=1": "ESP_ERR_INVALID_STATE: 1 tasks are already logging (stop them with log.load stop=1)",
         "mem.reclaim caps=SPIRAM add=more": f"ESP_ERR_NO_MEM: all {RECLAIMERS_MAX} slots are in use (remove the "
         "reclaimers with mem.reclaim off=1)",

@@ -7,7 +7,6 @@ import os
 import stat
 import struct
 import sys
-import time
 from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
@@ -31,6 +30,7 @@ from hotpin_hil.paths import PROJECT_ROOT
 from tests.support.fake_build import app_descriptor, image, write_build
 from tests.support.fake_qemu import APP_OFFSET, CORE_DUMP, CORE_DUMP_OFFSET, FLASH_BYTES, STARTS_OFFSET
 from tests.support.plugin_suite import IMPORTS, REQUIREMENTS
+from tests.support.until import until
 
 pytest_plugins = ["pytester"]
 
@@ -248,10 +248,7 @@ def test_qemu_ends_with_a_run_that_is_killed(qemu: Qemu) -> None:
         "    open('state/pid', 'w').write(str(dut.qemu.pid))\n    os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     pid = int((qemu.state / "pid").read_text())
-    deadline = time.monotonic() + 10
-    while is_running(pid) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert not is_running(pid)
+    until(lambda: not is_running(pid))
 
 
 def is_running(pid: int) -> bool:

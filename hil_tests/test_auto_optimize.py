@@ -343,12 +343,13 @@ def test_board_is_busy_until_a_request_during_the_restart_is_done(
 ) -> None:
     """Requests a mode while the drivers restart. The board must report that it is busy until that change has ended,
     not only until the restart has."""
-    fragment_for_good(device, heaps)
+    blocks = fragment_for_good(device, heaps)
     start = device.mark()
     device.auto_optimize(True)
     with host_pace():
         monitor.start(INTERVAL_MS)
         device.wait_event("mem.sample", BUDGET_S, since=start, where=context_is("Before Driver Restart"))
+        heaps.release(blocks)  # so that voice mode has room on any memory map
         device.set_mode(VOICE, wait=False)
         device.wait_event("mode", BUDGET_S, since=start)
         during = [device.mode()]

@@ -20,7 +20,7 @@ from fixtures.modes import CAMERA, VOICE, Modes
 from fixtures.pace import HostPace
 from fixtures.poll import poll
 from fixtures.variables import static_bytes
-from hotpin_hil.analysis.heap_layout import BLOCK_OVERHEAD
+from hotpin_hil.analysis.heap_layout import BLOCK_OVERHEAD, class_floor
 from hotpin_hil.device import Device
 from hotpin_hil.link.channel import Cursor
 from hotpin_hil.pytest_plugin.plugin import BoardInUse
@@ -78,8 +78,14 @@ def place_in_the_middle(device: Device, heaps: Heaps, allocate: Callable[[], obj
     Fills all holes, the largest first, which works on any memory map. Then releases the block in the largest hole and
     fills a third of that hole, so that the firmware's block comes after that third.
     """
-    found = [-size for heap in device.blocks(DMA.caps) for size in heap.blocks if -size >= HOLE_MIN]
-    largest, *others = (size * 15 // 16 for size in sorted(found, reverse=True))
+    lengths = {region.start: region.length for region in heaps.regions(DMA)}
+    found = [
+        class_floor(-size, lengths[heap.heap])
+        for heap in device.blocks(DMA.caps)
+        for size in heap.blocks
+        if -size >= HOLE_MIN
+    ]
+    largest, *others = sorted(found, reverse=True)
     first, *held = [heaps.hold(DMA, size) for size in (largest, *others)]
     heaps.release(first)
     held.append(heaps.hold(DMA, largest // 3))

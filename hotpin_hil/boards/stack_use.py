@@ -63,7 +63,7 @@ INDIRECT: Mapping[str, tuple[str, ...]] = {
     "telemetry_unlock": ("show_line",),
     "memory_manager_optimize_report": ("is_monitor",),  # in other tasks mem.reclaim and admit reach run()
     "run": ("is_admitted", "block_fits", "enough_free"),
-    "run_one": ("reclaim_played_stream", "run_slot"),
+    "run_one": ("reclaim_played_stream", "run_slot", "call_from_reclaimer"),
     "memory_optimize_run_pending": ("reserve_drivers", "release_drivers"),
     "find_cause": ("is_other_mode_scattered",),
     "attempt": ("restart_drivers",),

@@ -30,3 +30,5 @@ typedef struct {
 
 extern const api_cases_t API_CASES_BEFORE_INIT;
 extern const api_cases_t API_CASES_MANAGER;
+extern const api_cases_t API_CASES_OPTIONAL_BEFORE_INIT;
+extern const api_cases_t API_CASES_OPTIONAL;

@@ -31,6 +31,23 @@ static esp_err_t fill(const memory_warning_callback_t *callbacks, esp_err_t (*ad
     return err;
 }
 
+/** Registers a recorder while only the list of recovery callbacks is full. @return result of unregistering
+ * its warning callback, which must not be registered any more */
+static esp_err_t register_half(void)
+{
+    const unsigned last = RECORDERS_MAX - 1;
+    unsigned end = recorders_registered();
+    while (end < last && memory_manager_register_recovery_callback(RECORDERS_ON_RECOVERY[end]) == ESP_OK) {
+        end++;
+    }
+    esp_err_t err = recorders_register(last);
+    esp_err_t left = memory_manager_unregister_warning_callback(RECORDERS_ON_WARNING[last]);
+    while (end > recorders_registered()) {
+        memory_manager_unregister_recovery_callback(RECORDERS_ON_RECOVERY[--end]);
+    }
+    return err == ESP_ERR_NO_MEM ? left : ESP_ERR_INVALID_STATE;
+}
+
 /** Makes an allocation fail with interrupts off, when the failure callback cannot lock, allocate or print. */
 static esp_err_t fail_in_critical_section(void)
 {
@@ -95,6 +112,7 @@ static esp_err_t fail_in_critical_section(void)
                            memory_manager_unregister_warning_callback))                               \
     X(recovery_callbacks_full, fill(RECORDERS_ON_RECOVERY, memory_manager_register_recovery_callback, \
                                     memory_manager_unregister_recovery_callback))                     \
+    X(recorder_half_registered, register_half())                                                      \
     X(unregister_unknown,                                                                             \
       memory_manager_unregister_warning_callback(RECORDERS_ON_WARNING[RECORDERS_MAX - 1]))            \
     X(start_zero, memory_manager_start_monitoring(0))                                                 \

@@ -13,7 +13,8 @@
 
 static const char BEFORE_INIT_PREFIX[] = "before_init.";
 
-static const api_cases_t *const TABLES[] = {&API_CASES_BEFORE_INIT, &API_CASES_MANAGER};
+static const api_cases_t *const TABLES[] = {&API_CASES_BEFORE_INIT, &API_CASES_MANAGER,
+                                            &API_CASES_OPTIONAL_BEFORE_INIT, &API_CASES_OPTIONAL};
 
 static bool s_before_init_ran;
 
@@ -80,7 +81,7 @@ static esp_err_t mem_api(const console_request_t *request, console_reply_t *repl
 }
 
 static const console_command_t COMMANDS[] = {
-    {"mem.api", "[case=TEXT]", mem_api, "run an edge case of the memory manager's API (none: list them)"},
+    {"mem.api", "[case=TEXT]", mem_api, "run an edge case of the API (none: list them)"},
 };
 
 const console_group_t CMD_API = CONSOLE_GROUP(COMMANDS);

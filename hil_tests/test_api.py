@@ -8,6 +8,20 @@ from typing import Any
 
 import pytest
 
+from fixtures.api_cases import (
+    BEFORE_INIT,
+    COMPONENTS,
+    INVALID_ARG,
+    INVALID_STATE,
+    MANAGER,
+    NO_MEM,
+    NOT_FOUND,
+    OK,
+    PROFILE,
+    component_of,
+    listed_cases,
+    measure_cases,
+)
 from fixtures.measure import Measure
 from fixtures.memory import (
     DEFAULT_THRESHOLDS,
@@ -25,11 +39,7 @@ from fixtures.memory import (
 )
 from hotpin_hil.analysis.heap_layout import fits_one, largest_request
 from hotpin_hil.device import Device, DeviceError
-
-INVALID_ARG = "ESP_ERR_INVALID_ARG"
-INVALID_STATE = "ESP_ERR_INVALID_STATE"
-NO_MEM = "ESP_ERR_NO_MEM"
-OK = "ESP_OK"
+from hotpin_hil.pytest_plugin.plugin import BoardInUse
 
 SMALL = 3_000
 """Size of a block that fits into every heap of interest."""
@@ -133,12 +143,9 @@ def test_null_is_refused(device: Device, measure: Measure) -> None:
     measure("nothing changed", unchanged, exact=True, source="API-03")
 
 
-BEFORE_INIT = "before_init."
-
-
 def before_init_cases(device: Device) -> list[str]:
-    """Results of the calls that the console made before app_main called memory_manager_init."""
-    cases = [str(case) for case in device.command("mem.api")["cases"]]
+    """Calls to the manager that the console made before app_main called memory_manager_init."""
+    cases = [case for case in listed_cases(device) if component_of(case) == MANAGER]
     return [case.removeprefix(BEFORE_INIT) for case in cases if case.startswith(BEFORE_INIT)]
 
 
@@ -168,6 +175,30 @@ def test_second_init_is_refused_and_changes_nothing(device: Device, measure: Mea
     device.thresholds(**custom)
     measure("second init", device.api("init_again"), exact=INVALID_STATE, source="PROTOCOL.md §1")
     measure("thresholds unchanged", asdict(device.thresholds()) == custom, exact=True, source="API-04")
+
+
+# --- Edge cases of each component ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "component",
+    [
+        pytest.param(component, marks=pytest.mark.requirement(*cases.requirements), id=component or "manager")
+        for component, cases in COMPONENTS.items()
+        if component != PROFILE  # test_profile.py, because only the profile build has it
+    ],
+)
+def test_every_edge_case_gives_the_documented_error(
+    device: Device, board: BoardInUse, measure: Measure, component: str
+) -> None:
+    """Runs every edge case of one component that the board lists. The list must have exactly the cases of the table in
+    fixtures/api_cases.py."""
+    unknown = sorted(case for case in listed_cases(device) if component_of(case) not in COMPONENTS)
+    assert not unknown, f"cases of unknown components: {unknown}"
+    before = asdict(device.thresholds())
+    measure_cases(device, board.build, measure, component)
+    unchanged = asdict(device.thresholds()) == before
+    measure("thresholds unchanged", unchanged, exact=True, source="a case leaves the board as it was")
 
 
 # --- Queries ------------------------------------------------------------------------------------------------
@@ -483,4 +514,20 @@ def test_callback_list_is_limited(device: Device, measure: Measure) -> None:
         device.api("recovery_callback_null"),
         exact=INVALID_ARG,
         source="API-09",
+    )
+
+
+@pytest.mark.requirement("API-09")
+def test_recorder_is_registered_for_both_lists_or_for_none(device: Device, measure: Measure) -> None:
+    """Registers a recorder while only the list of recovery callbacks is full. mem.callbacks must not leave its warning
+    callback registered."""
+    before = device.resources().warning_calls
+    measure(
+        "the warning callback afterwards",
+        device.api("recorder_half_registered"),
+        exact=NOT_FOUND,
+        source="mem.callbacks registers both callbacks or none",
+    )
+    measure(
+        "warning callbacks", device.resources().warning_calls, exact=before, source="sys.resources, before"
     )

@@ -9,6 +9,7 @@ from collections import Counter
 
 import pytest
 
+from fixtures import api_cases
 from fixtures.audio import RATE_HZ, tone
 from fixtures.measure import Measure
 from fixtures.memory import INTERNAL, KB, PSRAM, Heaps, Memory, fill_small_holes
@@ -292,3 +293,10 @@ def test_profile_adds_5_us_to_allocation_and_free_at_most(device: Device, measur
         high=COST_MAX_NS,
         source=f"{cost.with_ns} ns with the profile, {cost.without_ns} ns without",
     )
+
+
+@pytest.mark.requirement("FUT-04")
+def test_every_edge_case_of_the_profile_gives_the_documented_error(
+    device: Device, board: BoardInUse, measure: Measure
+) -> None:
+    api_cases.measure_cases(device, board.build_of(PROFILE), measure, api_cases.PROFILE)

@@ -58,16 +58,17 @@ INDIRECT: Mapping[str, tuple[str, ...]] = {
     "state_task": ("announce",),
     "mem_observe_adapt": ("memory_adapt.c:adapt",),
     "announce": ("on_warning_*", "on_recovery_*"),
-    "note_call": ("callback_call_*",),
+    "callback_calls_run": ("callback_call_*",),
     "hide_foreground": ("hide_line",),
     "telemetry_unlock": ("show_line",),
     "memory_manager_optimize_report": ("is_monitor",),  # in other tasks mem.reclaim and admit reach run()
     "run": ("is_admitted", "block_fits", "enough_free"),
-    "run_one": ("reclaim_played_stream", "run_slot"),
+    "run_one": ("reclaim_played_stream", "run_slot", "call_from_reclaimer"),
     "memory_optimize_run_pending": ("reserve_drivers", "release_drivers"),
     "find_cause": ("is_other_mode_scattered",),
     "attempt": ("restart_drivers",),
-    "console_dispatch": ("cmd_*.c:*",),
+    "console_dispatch": ("cmd_*.c:*", "api_cases_*.c:case_*"),
+    "hil_console_before_init": ("api_cases_*.c:case_*",),
     "console_task": ("shut_down_and_restart", "start_to_hold"),
 }
 

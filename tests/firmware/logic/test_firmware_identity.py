@@ -28,6 +28,7 @@ RESET_REASONS = {
     7: "TASK_WDT",
     8: "INT_WDT",
     9: "WDT",
+    10: "UNKNOWN",  # the ROM has this cause, but ESP-IDF has no reason for it
     15: "BROWNOUT",
 }
 

@@ -13,8 +13,8 @@ extern "C" {
 #endif
 
 /**
- * @brief Calls the memory manager's API before memory_manager_init(), and stores the return codes for the
- * command mem.api. The manager must refuse each call, and must not store the refused thresholds.
+ * @brief Calls the API of the memory manager and of the optional components before memory_manager_init(), and
+ * stores the return codes for the command mem.api. Each call must be refused and change nothing.
  */
 void hil_console_before_init(void);
 

@@ -312,13 +312,14 @@ esp_err_t memory_manager_get_thresholds(memory_thresholds_t *out);
  * memory_manager_init(). */
 esp_err_t memory_manager_set_thresholds(const memory_thresholds_t *thresholds);
 
-/** Registers a callback for warnings; called once each time a level is entered. ESP_ERR_NO_MEM: the list is
- * full. */
+/** Registers a callback for warnings; called once each time a level is entered. ESP_ERR_INVALID_ARG: callback
+ * is NULL; ESP_ERR_NO_MEM: the list is full. */
 esp_err_t memory_manager_register_warning_callback(memory_warning_callback_t callback);
 /** Registers a callback for recoveries; called once when a level is left after its warning was raised.
- * ESP_ERR_NO_MEM: the list is full. */
+ * ESP_ERR_INVALID_ARG: callback is NULL; ESP_ERR_NO_MEM: the list is full. */
 esp_err_t memory_manager_register_recovery_callback(memory_warning_callback_t callback);
-/** Remove a callback. A check in progress may still call it once. ESP_ERR_NOT_FOUND: not registered. */
+/** Remove a callback. A check in progress may still call it once. ESP_ERR_INVALID_ARG: callback is NULL;
+ * ESP_ERR_NOT_FOUND: not registered. */
 esp_err_t memory_manager_unregister_warning_callback(memory_warning_callback_t callback);
 esp_err_t memory_manager_unregister_recovery_callback(memory_warning_callback_t callback);
 

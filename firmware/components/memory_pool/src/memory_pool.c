@@ -87,7 +87,9 @@ memory_pool_t *memory_pool_create(const char *name, size_t block, size_t count, 
 
 static bool is_pool(const memory_pool_t *pool)
 {
-    return pool != NULL && pool->name != NULL && pool->name != CREATING;
+    uintptr_t offset = (uintptr_t)pool - (uintptr_t)s_pools; /* wraps below the table */
+    return offset < sizeof(s_pools) && offset % sizeof(*pool) == 0 && pool->name != NULL &&
+           pool->name != CREATING;
 }
 
 memory_pool_t *memory_pool_at(size_t number)

@@ -63,7 +63,7 @@ esp_err_t memory_predict_start(void);
  *      - ESP_ERR_NO_MEM: the list is full
  */
 esp_err_t memory_manager_register_prediction_callback(memory_prediction_callback_t callback);
-/** ESP_ERR_NOT_FOUND: not registered. */
+/** ESP_ERR_INVALID_ARG: callback is NULL; ESP_ERR_NOT_FOUND: not registered. */
 esp_err_t memory_manager_unregister_prediction_callback(memory_prediction_callback_t callback);
 
 /** Copies all falls in the newest windows, including those that are too slow to be announced. *count is the

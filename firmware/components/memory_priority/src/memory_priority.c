@@ -82,6 +82,7 @@ esp_err_t memory_priority_start(void)
     s_priority.mutex = xSemaphoreCreateMutexStatic(&s_priority.mutex_memory);
     esp_err_t err = memory_manager_register_observer(&s_priority.observer);
     if (err != ESP_OK) {
+        vSemaphoreDelete(s_priority.mutex);
         s_priority.mutex = NULL; /* a later start may succeed */
     }
     return err;

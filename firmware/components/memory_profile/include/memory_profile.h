@@ -79,7 +79,8 @@ uint32_t memory_profile_marked_ms(void);
 /**
  * @brief Measures the cost of the profile per pair of allocation and free.
  * @param pairs number of pairs, at least 1
- * @return ESP_OK; ESP_ERR_NO_MEM: no block for the measurement
+ * @return ESP_OK; ESP_ERR_INVALID_ARG: pairs is 0, or cost is NULL; ESP_ERR_NO_MEM: no block for the
+ * measurement
  */
 esp_err_t memory_profile_measure(uint32_t pairs, memory_profile_cost_t *cost);
 

@@ -306,6 +306,9 @@ static uint32_t per_pair_ns(int64_t took_us, uint32_t pairs)
 esp_err_t memory_profile_measure(uint32_t pairs, memory_profile_cost_t *cost)
 {
     const uint32_t caps = MALLOC_CAP_INTERNAL | MALLOC_CAP_8BIT;
+    if (pairs == 0 || cost == NULL) {
+        return ESP_ERR_INVALID_ARG;
+    }
     int64_t start_us = esp_timer_get_time();
     for (uint32_t i = 0; i < pairs; i++) {
         void *block = heap_caps_malloc_base(MEASURED_BLOCK, caps);

@@ -27,7 +27,7 @@
 
 static const console_group_t *const GROUPS[] = {
     &CMD_SYS,      &CMD_RESOURCES, &CMD_RTC, &CMD_MODE,  &CMD_SOUND, &CMD_MEM, &CMD_HISTORY,
-    &CMD_HEAP,     &CMD_BLOCKS,    &CMD_TTS, &CMD_BENCH, &CMD_LOG,   &CMD_API,
+    &CMD_HEAP,     &CMD_BLOCKS,    &CMD_TTS, &CMD_BENCH, &CMD_LOG,   &CMD_API, &CMD_CALLBACKS,
 #if CONFIG_HOTPIN_MEM_ADAPT
     &CMD_ADAPT,
 #endif

@@ -65,6 +65,7 @@ extern const console_group_t CMD_TTS;
 extern const console_group_t CMD_BENCH;
 extern const console_group_t CMD_LOG;
 extern const console_group_t CMD_API;
+extern const console_group_t CMD_CALLBACKS;
 extern const console_group_t CMD_MODE;
 extern const console_group_t CMD_RESOURCES;
 extern const console_group_t CMD_RTC;

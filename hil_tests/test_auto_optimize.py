@@ -34,6 +34,9 @@ BLOCK = 24 * KB
 """Size of the reclaimer's block: too large for the remainders of the holes that a test fills."""
 PIECE, PIECES = 9 * KB, 8
 """Size and number of pieces. Every second piece is freed, to make a hole for a block of voice mode, of at most 8 KB."""
+BETWEEN = {CAMERA: 24 * KB, VOICE: 4 * KB}
+"""Free DMA memory in bytes, for each mode, that is too little for the other one: voice mode takes eight blocks of 4,080
+bytes, and what camera mode takes is still free only in part."""
 SPLIT_MIN = 3
 """Minimum fragmentation in percent that the drivers' blocks can cause on any memory map."""
 SLACK = 12
@@ -274,6 +277,22 @@ def test_scattered_memory_for_the_other_mode_is_a_cause(
     measure(
         "gave up", found["gave_up"], exact=True, source="the test's own blocks, which a restart cannot move"
     )
+
+
+@pytest.mark.parametrize("mode", [CAMERA, VOICE])
+def test_too_little_memory_for_the_other_mode_is_no_cause(
+    device: Device, heaps: Heaps, monitor: Monitor, modes: Modes, measure: Measure, *, mode: str
+) -> None:
+    """Leaves one block of DMA memory that is larger than each block of the other mode, but smaller than all of them
+    together. A restart of the drivers cannot help."""
+    modes.to(mode)
+    device.thresholds(**only())
+    heaps.leave(DMA, DMA.reachable(BETWEEN[mode]))
+    start = device.mark()
+    device.auto_optimize(True)
+    monitor.start(INTERVAL_MS)
+    monitor.complete_checks(4)
+    measure("attempts", attempts(device, start), exact=0, source=SOURCE)
 
 
 def test_nothing_happens_when_it_is_off_or_while_the_drivers_are_locked(

@@ -148,7 +148,7 @@ def test_the_newest_snapshots_are_kept(device: Device, measure: Measure) -> None
     measure("snapshots after a reset", after == before, exact=True, source="sys.last against mem.history")
 
 
-@pytest.mark.requirement("LOG-03")
+@pytest.mark.requirement("LOG-03", "LOG-06")
 def test_the_oldest_waiting_boxes_are_dropped_and_counted(device: Device, measure: Measure) -> None:
     """Logs the statistics many times in one command, faster than boxes can be written (230 ms each), so that the queue
     of boxes overflows. The oldest boxes must be dropped and counted."""
@@ -156,7 +156,7 @@ def test_the_oldest_waiting_boxes_are_dropped_and_counted(device: Device, measur
     device.log("First")
     device.wait_box("First", since=before)  # no box of the boot is still waiting
     start = device.mark()
-    contexts = [f"Box {number}" for number in range(1, 2 * BOXES_QUEUED + 2)]
+    contexts = [f"Box {number}" for number in range(1, 2 * SNAPSHOTS_KEPT + 2)]
     device.log("Box", count=len(contexts))
     device.wait_box(contexts[-1], since=start)
     device.log("Last")  # the record of this log counts the boxes dropped last

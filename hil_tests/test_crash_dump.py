@@ -99,13 +99,19 @@ def test_core_dump_of_each_panic_has_the_snapshots(
 def test_core_dump_names_failed_allocations_and_warnings(
     device: Device, heaps: Heaps, read: ReadStory, names: Names, measure: Measure
 ) -> None:
-    """Fills PSRAM to the critical level and requests blocks that really do not fit, then crashes. The core dump must
-    have the warnings and the failed allocations; the test finds their caller in the ELF file."""
+    """Fills PSRAM to the critical level twice and requests blocks that really do not fit, then crashes. The core dump
+    must have the warnings, but no recovery between them, and the failed allocations; the test finds their caller in the
+    ELF file."""
     monitor = Monitor(device)
     monitor.start(INTERVAL_MS)
     start = device.mark()
-    heaps.leave(PSRAM, PSRAM.reachable(100 * KB))
+    left = heaps.leave(PSRAM, PSRAM.reachable(100 * KB))
     monitor.warning(start, "PSRAM_CRITICAL")
+    heaps.release(left)
+    monitor.recovery(start, "PSRAM_CRITICAL")
+    again = device.mark()
+    heaps.leave(PSRAM, PSRAM.reachable(100 * KB))
+    monitor.warning(again, "PSRAM_CRITICAL")
     sizes = [PSRAM.reachable(size * KB) for size in (200, 300, 400)]
     for size in sizes:
         with pytest.raises(DeviceError, match="NO_MEM"):

@@ -18,6 +18,8 @@ from hotpin_hil.device import Device, DeviceError
 HOLD_MS = 12_000
 STATE_TIMEOUT_MS = 10_000
 """CONFIG_HOTPIN_STATE_LOCK_TIMEOUT_MS."""
+REPLY_MS = 50
+"""Tolerance in ms for the log lines between the end of a change and its event."""
 IN_PROGRESS = "a mode change is in progress"
 """Reason that commands report while the drivers are locked."""
 INTERVAL_MS = 500
@@ -64,6 +66,31 @@ def test_requests_end_with_an_error_while_the_drivers_are_held(
     frame = device.capture()
     measure("picture afterwards", frame.soi and frame.eoi, exact=True, source="TRN-06")
     measure("mode after the next request", modes.to(VOICE).mode, exact=VOICE, source="TRN-06")
+
+
+BRIEF_MS = 2_000
+
+
+@pytest.mark.requirement("TRN-07")
+def test_duration_of_a_change_includes_the_wait_for_the_drivers(
+    device: Device, modes: Modes, measure: Measure
+) -> None:
+    """Requests a mode while another task uses the drivers."""
+    modes.cycle()
+    start = device.mark()
+    device.hold_lock("drivers", BRIEF_MS)
+    poll(device.resources, lambda state: not state.drivers_free, "the held lock")
+    asked_ms = int(device.command("mode.set", to=VOICE)["t"])
+    event = device.wait_event("mode", 2 * BRIEF_MS / 1000, since=start)
+    waited_ms = event.t_ms - asked_ms
+    measure(
+        "from the reply to the event - reported duration",
+        waited_ms - event.data["duration_ms"],
+        "ms",
+        max=REPLY_MS,
+        source="the request comes before its reply",
+    )
+    measure("duration", event.data["duration_ms"], "ms", max=2 * BRIEF_MS, source="the hold and the change")
 
 
 LONGEST_MS = 20_000

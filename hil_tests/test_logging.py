@@ -40,6 +40,7 @@ JUST_TAKEN = 3 * KB
 CONTEXT_MAX = 31
 """Maximum length of a context in characters (MEMORY_CONTEXT_SIZE in memory_manager.h)."""
 LONG_MS = 600_000
+ALL_CALLS = 100
 FIRST_REQUEST = HARNESS_ID_MAX + 1
 """First id of the requests that the test encodes itself."""
 
@@ -402,6 +403,28 @@ def test_longest_records_have_no_more_than_480_bytes(
         device.release()
     longest = max(len(record.raw.rstrip()) for record in device.channel.records(start))
     measure("longest record", longest, "B", low=RECORD_MAX * 3 // 4, high=RECORD_MAX, source="telemetry.h")
+
+
+@pytest.mark.requirement("LOG-01", "LOG-06")
+def test_statistics_are_logged_although_no_task_can_be_created(
+    device: Device, monitor: Monitor, measure: Measure
+) -> None:
+    """Stops monitoring and makes each creation of a task fail, as if memory were missing: then the caller must write
+    the record and the box."""
+    monitor.stop()
+    device.fail_call("xTaskCreatePinnedToCore", count=ALL_CALLS)
+    start = device.mark()
+    for context in ("First", "Second"):
+        device.log(context)
+        written = [box.context for box in device.boxes(start)]
+        measure(
+            f"{context}: box, before the reply", context in written, exact=True, source="memory_manager.h"
+        )
+    failed = device.fail_call()["failed"]
+    device.fail_call(off=True)
+    measure("tasks that were not created", failed, min=1, source="sys.fail")
+    records = [event.data["context"] for event in device.events("mem.sample", since=start)]
+    measure("records", str(records), exact=str(["First", "Second"]), source="LOG-06")
 
 
 @pytest.mark.requirement("LOG-06")

@@ -46,6 +46,14 @@ def test_bad_frames_are_refused(device: Device, measure: Measure) -> None:
         measure(f"after {fault}: height", frame.height, "px", exact=480, source="VGA")
 
 
+def test_padded_frame_is_valid(device: Device, measure: Measure) -> None:
+    """Adds zeros after a frame's end marker, as sensors do."""
+    device.fail_call("esp_camera_fb_get", frame="padded", count=ALL)
+    frame = device.capture()
+    device.fail_call(off=True)
+    measure("picture", frame.soi and frame.eoi, exact=True, source="JPEG: bytes after the end do not count")
+
+
 OLD_FRAMES = 20
 FRAME_MS = 20
 """A time in ms shorter than the frame period at each of the sensor's VGA frame rates."""

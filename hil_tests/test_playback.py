@@ -162,10 +162,15 @@ def test_stream_longer_than_the_buffer_is_played_to_the_sample(
     for piece in pieces[:before_playing]:
         room = device.tts_write(piece).room
     measure("room before it plays", room, "B", exact=STREAM_BYTES % ODD_PIECE, source="guide: 64 KB")
+    rest = b"".join(pieces[before_playing:])
+    room = device.tts_write(rest[:room]).room
+    measure("room in the full buffer", room, "B", exact=0, source="guide: 64 KB")
+    rest = rest[STREAM_BYTES % ODD_PIECE :]
     device.sound(reset=True)
     with host_pace():
         device.tts_play()
-        for piece in pieces[before_playing:]:
+        for at in range(0, len(rest), ODD_PIECE):
+            piece = rest[at : at + ODD_PIECE]
             poll(partial(accepts, device, piece), bool, "room in the buffer")
     end = device.wait_event("tts", budgets.PLAY_S, since=start)
     sound = device.sound()
@@ -391,6 +396,37 @@ def test_stop_returns_every_byte(device: Device, voice: Modes, measure: Measure)
         )
         measure(f"{when}: state", device.tts_close().state, exact="closed", source="TTS-06")
         measure_same(measure, when, voice.read(), then)
+
+
+REFUSED_IN: dict[str, tuple[str, ...]] = {
+    "opened": ("tts.open",),
+    "written": ("tts.open",),
+    "playing": ("tts.open", "tts.play"),
+    "ended": ("tts.open", "tts.play"),
+    "refused": ("tts.open", "tts.play"),
+}
+"""Commands that each state of a stream must refuse."""
+
+
+@pytest.mark.requirement("TTS-06")
+@pytest.mark.parametrize("when", STREAM_STATES)
+def test_refused_command_leaves_the_stream_as_it_is(
+    device: Device, voice: Modes, measure: Measure, when: str
+) -> None:
+    """Sends commands that the stream's state does not permit. They must take no memory and change no state, and the
+    stream must still give back every byte."""
+    before = voice.read()
+    bring_stream_to(when, device, voice)
+    for command in REFUSED_IN[when]:
+        then, state = voice.read(), device.resources().stream
+        with pytest.raises(DeviceError) as refused:
+            device.command(command)
+        measure(f"{command}: error", refused.value.err, exact="ESP_ERR_INVALID_STATE", source="tts_decoder.h")
+        if when != "playing":  # its state may change meanwhile
+            measure_same(measure, command, voice.read(), then)
+            measure(f"{command}: state", device.resources().stream, exact=state, source="nothing was done")
+    measure("state at the end", device.tts_close().state, exact="closed", source="TTS-06")
+    measure_same(measure, "closed", voice.read(), before)
 
 
 @pytest.mark.requirement("TTS-06")

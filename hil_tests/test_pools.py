@@ -111,6 +111,38 @@ def test_blocks_of_any_size_are_aligned_and_apart(
 
 
 @pytest.mark.requirement("FUT-09")
+@pytest.mark.parametrize("memory", [INTERNAL, PSRAM], ids=lambda memory: memory.name)
+@pytest.mark.parametrize("block", [BLOCK, BLOCK + 1, BLOCK + 4])
+def test_blocks_from_the_heap_are_as_large_as_those_of_the_pool(
+    device: Device, monitor: Monitor, measure: Measure, memory: Memory, block: int
+) -> None:
+    """Takes more blocks than the pool has. The console writes to each byte of a block, so a block that is too small
+    damages the heap."""
+    monitor.stop()
+    device.pools(create=POOL, block=block, count=2, caps=memory.caps, heap=True)
+    taken = device.pools(take=6)
+    measure("blocks from the heap", taken[POOL].heap_used, exact=4, source="six blocks of a pool of two")
+    sizes = [size for heap in device.blocks(memory.caps) for size in heap.blocks]
+    large = sum(size >= block for size in sizes)
+    measure("blocks of the heap that are large enough", large, min=4, source="heap.blocks")
+    back = device.pools(give=6)
+    measure(
+        "figures", str((back[POOL].used, back[POOL].heap_used)), exact=str((0, 0)), source="mem.pool give=6"
+    )
+
+
+@pytest.mark.requirement("FUT-09")
+def test_each_pool_lies_in_its_memory(device: Device, measure: Measure) -> None:
+    """Compares the firmware's own pools with the blocks of the heaps: they belong to sound, so they use PSRAM."""
+    sizes = [size for heap in device.blocks(PSRAM.caps) for size in heap.blocks]
+    pools = device.pools().pools
+    measure("pools", len(pools), min=1, source="audio_chunk.h")
+    for pool in pools:
+        found = [size for size in sizes if pool.bytes <= size < pool.bytes * 5 // 4]
+        measure(f"{pool.name}: PSRAM blocks of its size", len(found), min=1, source="heap.blocks")
+
+
+@pytest.mark.requirement("FUT-09")
 @pytest.mark.parametrize("heap", [False, True], ids=["refuses", "falls-back"])
 def test_wrong_frees_are_caught(device: Device, monitor: Monitor, measure: Measure, heap: bool) -> None:
     """Frees a block twice, and frees stale, inner, foreign and NULL pointers: each call must be refused and counted. A

@@ -10,7 +10,7 @@ import pytest
 
 from fixtures.audio import RATE_HZ, shapes
 from fixtures.measure import Measure
-from fixtures.modes import VOICE, Modes
+from fixtures.modes import CAMERA, VOICE, Modes
 from fixtures.pace import HostPace
 from fixtures.poll import poll
 from hotpin_hil.device import Device
@@ -119,6 +119,45 @@ def test_recording_is_the_microphones_signal(
         source="dropped samples that stt.get reports",
     )
     measure("peak", heard.peak, exact=TONE_PEAK, source="the tone's peak")
+
+
+SETTLE_MS = 200
+"""CONFIG_HOTPIN_AUDIO_SETTLE_MS."""
+
+
+@pytest.mark.requirement("TRN-01")
+def test_recording_begins_after_the_microphone_has_settled(
+    device: Device, modes: Modes, measure: Measure
+) -> None:
+    """Compares the samples read from the driver with those of the recording, after voice mode has ended. The difference
+    is the sound that was dropped at the start."""
+    modes.to(VOICE)
+    modes.record(0.1)
+    modes.to(CAMERA)
+    dropped = device.sound().samples - device.recording().samples
+    least = SETTLE_MS * RATE_HZ // 1000
+    measure(
+        "samples dropped at the start",
+        dropped,
+        low=least,
+        high=least + 4 * CHUNK_SAMPLES,
+        source="CONFIG_HOTPIN_AUDIO_SETTLE_MS, in whole reads",
+    )
+
+
+@pytest.mark.requirement("TRN-01")
+def test_peak_and_recording_are_right_for_each_level(device: Device, modes: Modes, measure: Measure) -> None:
+    """Records sound of one value, from silence to the loudest negative sample."""
+    for level in (0, 1, -1, 32_767, -32_767, -32_768):
+        device.sound(sample=level)
+        modes.to(VOICE)
+        modes.record(0.1)
+        found = sorted(set(read(device, CHUNK_SAMPLES)))
+        measure(f"{level}: samples", str(found), exact=str([level]), source="audio.tap sample=")
+        peak = device.recording().peak
+        measure(f"{level}: peak", peak, exact=abs(level), source="audio.tap sample=")
+        modes.to(CAMERA)
+    device.sound(reset=True)
 
 
 FAILED_READS = 20

@@ -17,7 +17,7 @@ from fixtures.audio import RATE_HZ, tone
 from fixtures.cycles import measure_losses
 from fixtures.device import boot_start
 from fixtures.measure import Measure, Series
-from fixtures.memory import DMA, KB, MEMORIES, PSRAM, Heaps, Monitor, only
+from fixtures.memory import DMA, KB, MEMORIES, PSRAM, Heaps, Memory, Monitor, only
 from fixtures.modes import CAMERA, MODES, VOICE, WARM_UP_CYCLES, Modes, Reading, other
 from fixtures.panics import CAUSES, panics_of_the_boot
 from hotpin_hil.device import BoardReset, Device, DeviceError, Event, Snapshot
@@ -674,6 +674,8 @@ class Shortage:
     """Free bytes left in the scarce memory."""
     split: int = 0
     """Size of each free piece."""
+    first: int = 1
+    """Number of the first block of this size among the blocks of its name."""
 
 
 SHORTAGES = {
@@ -682,28 +684,34 @@ SHORTAGES = {
     "voice_task": Shortage(VOICE, "STT task", 8_192, leave=90_000, split=6_000),
     "camera_sum": Shortage(CAMERA, "camera DMA", 32_768, leave=30_000),
     "camera_block": Shortage(CAMERA, "camera DMA", 32_768, leave=90_000, split=8_000),
-    "camera_frame": Shortage(CAMERA, "camera frame", 61_440, leave=60_000),
+    "camera_frame": Shortage(CAMERA, "camera frame", 61_440 + 32, leave=60_000, first=4),
 }
 
 
+AMPLE = 256 * KB
+"""Bytes of any memory that are enough for each mode."""
 NARROW = 512
 """Bytes between the largest free memory that is refused and the smallest that is enough, when the search ends."""
 
 
 @pytest.mark.requirement("TRN-08")
-@pytest.mark.parametrize("to", [VOICE, CAMERA])
+@pytest.mark.parametrize(
+    ("to", "memory"),
+    [(VOICE, DMA), (CAMERA, DMA), (CAMERA, PSRAM)],
+    ids=["voice-dma", "camera-dma", "camera-psram"],
+)
 def test_nothing_that_the_admission_lets_through_lacks_memory(
-    device: Device, modes: Modes, heaps: Heaps, measure: Measure, to: str
+    device: Device, modes: Modes, heaps: Heaps, measure: Measure, *, to: str, memory: Memory
 ) -> None:
-    """Searches for the smallest DMA memory with which the mode starts. With less, the admission must refuse the mode,
+    """Searches for the smallest free memory with which the mode starts. With less, the admission must refuse the mode,
     not a later step."""
     modes.cycle()
     origin = modes.to(other(to)).mode
-    too_little, enough = 8 * KB, heaps.free(DMA.caps)
+    too_little, enough = 8 * KB, min(heaps.free(memory.caps), AMPLE)
     steps = set()
     while enough - too_little > NARROW:
-        middle = DMA.reachable((too_little + enough) // 2)
-        held = heaps.leave(DMA, middle)
+        middle = memory.reachable((too_little + enough) // 2)
+        held = heaps.leave(memory, middle)
         try:
             device.set_mode(to)
             enough = middle
@@ -734,7 +742,7 @@ def test_memory_shortage_is_detected_before_any_step(
         held.append(heaps.split(memory, block=shortage.split))
     then, regions_then, ledger_then = device.mode(), device.regions(), device.ledger()
     samples_then = device.recording().samples
-    number = 1 + (device.place(memory.caps, [shortage.missing] * SAME_BLOCKS).placed or 0)
+    number = shortage.first + (device.place(memory.caps, [shortage.missing] * SAME_BLOCKS).placed or 0)
 
     start = device.mark()
     error = modes.refused(shortage.to)
@@ -754,7 +762,7 @@ def test_memory_shortage_is_detected_before_any_step(
         "log names the block by its number",
         f": {shortage.block} block {number}, {shortage.missing} bytes," in said,
         exact=True,
-        source=f"mem.place finds room for {number - 1} such blocks: {said}",
+        source=f"mem.place finds room for {number - shortage.first} such blocks: {said}",
     )
     now = device.mode()
     assert now.failed is not None

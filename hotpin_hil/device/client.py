@@ -219,9 +219,16 @@ class Device(Console):
         """Take up to `size` bytes of recorded samples (16 bits, little endian) out of the ring, or only drop them."""
         return b"".join(map(bytes.fromhex, self.command("stt.read", bytes=size, skip=skip or None)["data"]))
 
-    def sound(self, *, reset: bool = False) -> Sound:
-        """Digests of the played and the recorded sound since the audio driver's start or `reset`."""
-        return parse_answer(Sound, self.command("audio.tap", reset=reset or None), "audio.tap")
+    def sound(self, *, reset: bool = False, sample: int | None = None) -> Sound:
+        """Digests of the played and the recorded sound since the audio driver's start or `reset`.
+
+        Args:
+            reset: start the digests again, and use the microphone's samples again.
+            sample: the only value, -32,768 to 32,767, that the microphone gives from now on.
+        """
+        bits = None if sample is None else sample % 2**16
+        reply = self.command("audio.tap", reset=reset or None, sample=bits)
+        return parse_answer(Sound, reply, "audio.tap")
 
     # --- memory manager ---
 

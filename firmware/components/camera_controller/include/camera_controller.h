@@ -74,7 +74,10 @@ esp_err_t camera_controller_capture(camera_frame_info_t *out);
  */
 const size_t *camera_controller_blocks(size_t *count);
 
-/** @brief Sizes in bytes of the frame buffers, for an admission check with CAMERA_FRAME_CAPS. */
+/**
+ * @brief Sizes in bytes of the free blocks from which the heap serves the driver's requests for PSRAM, in
+ * their order, for an admission check with CAMERA_FRAME_CAPS. The frame is the last.
+ */
 const size_t *camera_controller_psram_blocks(size_t *count);
 
 #ifdef __cplusplus

@@ -17,6 +17,15 @@
 #define CAMERA_WIDTH 640u
 #define CAMERA_HEIGHT 480u
 #define CAMERA_FRAME_BYTES (CAMERA_WIDTH * CAMERA_HEIGHT / 5)
+#define CAMERA_FRAME_ALIGNMENT 16u
+/* Smaller blocks for which the heap also chooses PSRAM: the sensor's bus, and the frame's descriptor. */
+#define CAMERA_BUS_BYTES 1280u
+#define CAMERA_BUS_DEVICE_BYTES 24u
+#define CAMERA_DESCRIPTOR_BYTES 56u
+#define CAMERA_DESCRIPTOR_ALIGNMENT 8u
+/* Free block that the heap needs for an aligned one: TLSF looks for room for the alignment, and for a block
+ * of 16 bytes, the smallest, before it. */
+#define CAMERA_ALIGNED_NEED(size, alignment) ((size) + (alignment) + 16u)
 
 typedef struct {
     const uint8_t *data;

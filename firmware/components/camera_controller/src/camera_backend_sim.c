@@ -33,17 +33,17 @@ typedef struct {
 
 /* Same sizes as in firmware/native's model of the driver; the sum is the median measured on boards. */
 static const block_t BLOCKS[] = {
-    {92, CAMERA_DMA_CAPS, 0},                                  /* the driver's object */
-    {32, OBJECT_CAPS, 0},                                      /* the sensor and the clock */
-    {1280, CAMERA_FRAME_CAPS, 0},                              /* the sensor's bus */
-    {24, CAMERA_FRAME_CAPS, 0},                                /* also the sensor's bus */
-    {56, CAMERA_FRAME_CAPS, 8},                                /* frame descriptor */
-    {CAMERA_FRAME_BYTES, CAMERA_FRAME_CAPS, 16},               /* the frame buffer: index FRAME */
-    {CAMERA_DMA_BUFFER_BYTES, BUFFER_CAPS, 0},                 /* the DMA buffer, in one piece */
-    {CAMERA_DMA_BUFFER_BYTES / 2048 * 12, CAMERA_DMA_CAPS, 0}, /* its descriptors */
-    {112, OBJECT_CAPS, 0},                                     /* queue of events */
-    {88, OBJECT_CAPS, 0},                                      /* queue of frames */
-    {8, OBJECT_CAPS, 0},                                       /* interrupt */
+    {92, CAMERA_DMA_CAPS, 0},                                                  /* the driver's object */
+    {32, OBJECT_CAPS, 0},                                                      /* the sensor and the clock */
+    {CAMERA_BUS_BYTES, CAMERA_FRAME_CAPS, 0},                                  /* the sensor's bus */
+    {CAMERA_BUS_DEVICE_BYTES, CAMERA_FRAME_CAPS, 0},                           /* also the sensor's bus */
+    {CAMERA_DESCRIPTOR_BYTES, CAMERA_FRAME_CAPS, CAMERA_DESCRIPTOR_ALIGNMENT}, /* frame descriptor */
+    {CAMERA_FRAME_BYTES, CAMERA_FRAME_CAPS, CAMERA_FRAME_ALIGNMENT}, /* the frame buffer: index FRAME */
+    {CAMERA_DMA_BUFFER_BYTES, BUFFER_CAPS, 0},                       /* the DMA buffer, in one piece */
+    {CAMERA_DMA_BUFFER_BYTES / 2048 * 12, CAMERA_DMA_CAPS, 0},       /* its descriptors */
+    {112, OBJECT_CAPS, 0},                                           /* queue of events */
+    {88, OBJECT_CAPS, 0},                                            /* queue of frames */
+    {8, OBJECT_CAPS, 0},                                             /* interrupt */
 };
 #define FRAME 5
 #define BLOCK_COUNT ARRAY_SIZE(BLOCKS)

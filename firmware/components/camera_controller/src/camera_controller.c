@@ -19,7 +19,12 @@ static const char *TAG = "CAMERA";
 static bool s_initialized;
 
 static const size_t BLOCKS[] = {CAMERA_DMA_BUFFER_BYTES, CONFIG_CAMERA_TASK_STACK_SIZE};
-static const size_t PSRAM_BLOCKS[] = {CAMERA_FRAME_BYTES};
+static const size_t PSRAM_BLOCKS[] = {
+    CAMERA_BUS_BYTES,
+    CAMERA_BUS_DEVICE_BYTES,
+    CAMERA_ALIGNED_NEED(CAMERA_DESCRIPTOR_BYTES, CAMERA_DESCRIPTOR_ALIGNMENT),
+    CAMERA_ALIGNED_NEED(CAMERA_FRAME_BYTES, CAMERA_FRAME_ALIGNMENT),
+};
 
 const size_t *camera_controller_blocks(size_t *count)
 {

@@ -19,6 +19,7 @@
 
 #define NAME_SIZE 16
 #define TAKEN_MAX 64
+#define FILLING 0xA5
 #define KEPT_MAX 100
 #define QUEUE 6 /* chunks that wait for playback */
 #define CHUNKS_MIN 2
@@ -93,15 +94,18 @@ static esp_err_t create(const console_request_t *request, console_reply_t *reply
     return ESP_OK;
 }
 
-/** Allocates blocks and adds their addresses to the reply. */
+/** Allocates blocks, writes to each of their bytes, and adds their addresses to the reply. */
 static void take(console_reply_t *reply, uint32_t count)
 {
+    memory_pool_stats_t stats;
+    memory_pool_get_stats(s_pool, &stats);
     console_array_begin(reply, "at");
     while (count-- > 0 && s_taken_count < TAKEN_MAX) {
         void *block = memory_pool_alloc(s_pool);
         if (block == NULL) {
             break;
         }
+        memset(block, FILLING, stats.block_size);
         s_taken[s_taken_count++] = block;
         telemetry_u32(console_room(reply, NUMBER_SIZE), NULL, (uint32_t)(uintptr_t)block);
     }

@@ -211,8 +211,8 @@ static const console_command_t COMMANDS[] = {
      "resources that the firmware holds: blocks, tasks, queues, drivers, settings"},
     {"gpio.tap", "", gpio_tap,
      "for each pin that was set: number, level, changes, length of the last high pulse in ms"},
-    {"sys.fail", "[call=TEXT] [nth=N] [count=N] [boot=1] [frame=none|cut|start|end|size|stale] [off=1]",
-     sys_fail,
+    {"sys.fail",
+     "[call=TEXT] [nth=N] [count=N] [boot=1] [frame=none|cut|start|end|size|stale|padded] [off=1]", sys_fail,
      "make the n-th call to this ESP-IDF function and the next count - 1 fail (boot=1: in the next boot); "
      "frame=: esp_camera_fb_get returns a frame with this fault; without arguments: list them"},
 };

@@ -17,6 +17,11 @@ static esp_err_t audio_tap(const console_request_t *request, console_reply_t *re
     sound_tap_t tap;
     if (console_arg(request, "reset") != NULL) {
         sound_tap_reset();
+        sound_tap_replace(NULL);
+    }
+    if (console_arg(request, "sample") != NULL) {
+        int16_t sample = (int16_t)console_arg_u32(request, "sample", 0);
+        sound_tap_replace(&sample);
     }
     sound_tap_get(&tap);
     console_u32(reply, "frames", tap.frames);
@@ -56,9 +61,9 @@ static esp_err_t stt_read(const console_request_t *request, console_reply_t *rep
 }
 
 static const console_command_t COMMANDS[] = {
-    {"audio.tap", "[reset=1]", audio_tap,
+    {"audio.tap", "[reset=1] [sample=N]", audio_tap,
      "frames played and samples recorded since the driver's start or reset=1, with a CRC-32 for each "
-     "channel"},
+     "channel (sample=: until reset=1, the microphone gives only this 16-bit value)"},
     {"stt.read", "bytes=N [skip=1]", stt_read,
      "take recorded samples out of the ring, as hexadecimal digits (skip=1: drop them instead)"},
 };

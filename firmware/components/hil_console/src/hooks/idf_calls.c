@@ -135,6 +135,8 @@ static volatile idf_frame_t s_frame;
 #define SHORT_FRAME 16   /* bytes */
 #define HEADERS_MAX 1024 /* number of leading bytes that contain the frame header SOF0 */
 #define HEIGHT_AT 5      /* offset from SOF0, after length and precision */
+#define PADDING 64       /* bytes */
+#define BYTES_OF_PIXELS 5
 
 camera_fb_t *__real_esp_camera_fb_get(void);
 
@@ -145,6 +147,15 @@ static void change_height(camera_fb_t *frame)
             frame->buf[i + HEIGHT_AT] ^= 1;
             return;
         }
+    }
+}
+
+static void pad(camera_fb_t *frame)
+{
+    size_t size = frame->width * frame->height / BYTES_OF_PIXELS; /* of the driver's buffer for JPEG frames */
+    if (frame->len + PADDING <= size) {
+        memset(frame->buf + frame->len, 0, PADDING);
+        frame->len += PADDING;
     }
 }
 
@@ -162,6 +173,7 @@ static camera_fb_t *failed_frame(void)
     case IDF_FRAME_END: frame->len = frame->len / 2; break;
     case IDF_FRAME_SIZE: change_height(frame); break;
     case IDF_FRAME_STALE: frame->timestamp = (struct timeval){0}; break;
+    case IDF_FRAME_PADDED: pad(frame); break;
     default: break;
     }
     return frame;

@@ -58,13 +58,14 @@ int idf_calls_camera_power_down(void);
 bool idf_calls_fail(const char *name, uint32_t nth, uint32_t count);
 
 /** What a failing esp_camera_fb_get() returns: X(value, name). */
-#define IDF_FRAMES_SPOILT(X)                                        \
-    X(IDF_FRAME_NONE, none)   /* no frame */                        \
-    X(IDF_FRAME_SHORT, cut)   /* only the first bytes */            \
-    X(IDF_FRAME_START, start) /* without the JPEG's start marker */ \
-    X(IDF_FRAME_END, end)     /* without its end marker */          \
-    X(IDF_FRAME_SIZE, size)   /* of another height */               \
-    X(IDF_FRAME_STALE, stale) /* captured long ago */
+#define IDF_FRAMES_SPOILT(X)                                          \
+    X(IDF_FRAME_NONE, none)     /* no frame */                        \
+    X(IDF_FRAME_SHORT, cut)     /* only the first bytes */            \
+    X(IDF_FRAME_START, start)   /* without the JPEG's start marker */ \
+    X(IDF_FRAME_END, end)       /* without its end marker */          \
+    X(IDF_FRAME_SIZE, size)     /* of another height */               \
+    X(IDF_FRAME_STALE, stale)   /* captured long ago */               \
+    X(IDF_FRAME_PADDED, padded) /* valid: with zeros after its end marker, as sensors send them */
 
 #define IDF_FRAME_ENTRY_(id, name) id,
 typedef enum { IDF_FRAMES_SPOILT(IDF_FRAME_ENTRY_) IDF_FRAMES_SPOILT_ } idf_frame_t;

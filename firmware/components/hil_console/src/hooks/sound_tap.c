@@ -3,6 +3,7 @@
  */
 #include "sound_tap.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "audio_driver.h"
@@ -23,6 +24,8 @@ esp_err_t __wrap_audio_backend_read(void *data, size_t len, size_t *got, uint32_
 
 static portMUX_TYPE s_lock = portMUX_INITIALIZER_UNLOCKED;
 static sound_tap_t s_tap;
+static bool s_replaces;
+static int16_t s_sample; /* the value of each recorded sample if s_replaces */
 
 static uint32_t add(uint32_t crc, const int16_t *sample)
 {
@@ -59,10 +62,11 @@ esp_err_t __wrap_audio_backend_read(void *data, size_t len, size_t *got, uint32_
 {
     *got = 0;
     esp_err_t err = __real_audio_backend_read(data, len, got, timeout_ms);
-    const int16_t *samples = data;
+    int16_t *samples = data;
     sound_tap_t tap;
     sound_tap_get(&tap);
     for (size_t i = 0; i < *got / sizeof(samples[0]); i++) {
+        samples[i] = s_replaces ? s_sample : samples[i];
         tap.recorded = add(tap.recorded, &samples[i]);
         tap.samples++;
     }
@@ -84,5 +88,13 @@ void sound_tap_reset(void)
 {
     taskENTER_CRITICAL(&s_lock);
     s_tap = (sound_tap_t){0};
+    taskEXIT_CRITICAL(&s_lock);
+}
+
+void sound_tap_replace(const int16_t *sample)
+{
+    taskENTER_CRITICAL(&s_lock);
+    s_replaces = sample != NULL;
+    s_sample = s_replaces ? *sample : 0;
     taskEXIT_CRITICAL(&s_lock);
 }

@@ -19,3 +19,7 @@ typedef struct {
 void sound_tap_get(sound_tap_t *out);
 
 void sound_tap_reset(void);
+
+/** From now on, also after the driver's next start, each recorded sample has this value; NULL: the
+ * microphone's. */
+void sound_tap_replace(const int16_t *sample);

@@ -110,7 +110,9 @@ def start(firmware: FakeFirmware, flash: Path) -> None:
     count_start(flash)
     orders = json.loads(ordered("starts") or "[]")
     order = orders.pop(0) if orders else ""
-    (STATE / "starts").write_text(json.dumps(orders))
+    left = STATE / "starts.new"
+    left.write_text(json.dumps(orders))
+    left.replace(STATE / "starts")  # complete even if the harness kills this process meanwhile
     if order == "hang":
         hung.set()
         threading.Event().wait()

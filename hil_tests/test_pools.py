@@ -110,6 +110,11 @@ def test_blocks_of_any_size_are_aligned_and_apart(
     measure("least distance", least, "B", min=block, source="no block overlaps the next")
 
 
+def blocks_of(device: Device, memory: Memory, size: int) -> int:
+    """Number of used heap blocks of at least `size` bytes."""
+    return sum(block >= size for heap in device.blocks(memory.caps) for block in heap.blocks)
+
+
 @pytest.mark.requirement("FUT-09")
 @pytest.mark.parametrize("memory", [INTERNAL, PSRAM], ids=lambda memory: memory.name)
 @pytest.mark.parametrize("block", [BLOCK, BLOCK + 1, BLOCK + 4])
@@ -120,11 +125,11 @@ def test_blocks_from_the_heap_are_as_large_as_those_of_the_pool(
     damages the heap."""
     monitor.stop()
     device.pools(create=POOL, block=block, count=2, caps=memory.caps, heap=True)
+    before = blocks_of(device, memory, block)
     taken = device.pools(take=6)
     measure("blocks from the heap", taken[POOL].heap_used, exact=4, source="six blocks of a pool of two")
-    sizes = [size for heap in device.blocks(memory.caps) for size in heap.blocks]
-    large = sum(size >= block for size in sizes)
-    measure("blocks of the heap that are large enough", large, min=4, source="heap.blocks")
+    large = blocks_of(device, memory, block) - before
+    measure("more blocks of the heap that are large enough", large, exact=4, source="heap.blocks")
     back = device.pools(give=6)
     measure(
         "figures", str((back[POOL].used, back[POOL].heap_used)), exact=str((0, 0)), source="mem.pool give=6"

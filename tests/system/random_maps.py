@@ -53,7 +53,7 @@ def profiles(draw: st.DrawFn) -> str:
 def run_suite(profile: str, folder: Path, arguments: Sequence[str]) -> str:
     """Runs the suite on a board of this profile, a name or a file; returns "" if it passed, else its last output."""
     command = [sys.executable, "-m", "pytest", "--target", "esp32", "--board", "virtual", "-q"]
-    command += ["--board-profile", profile, "--qualification-dir", str(folder), *arguments]
+    command += ["--board-profile", profile, "--qualification-dir", str(folder), "--overwrite", *arguments]
     done = subprocess.run(command, cwd=PROJECT_ROOT, capture_output=True, text=True, check=False)
     return "" if done.returncode == 0 else done.stdout[-4000:] + done.stderr[-2000:]
 

@@ -70,7 +70,7 @@ class LogAnalysis:
     """The first panics."""
     leaks: tuple[StateLeak, ...]
     diagnoses: tuple[Diagnosis, ...]
-    """The gravest first; within a gravity, in the order of their first evidence."""
+    """The most severe first; within a severity, in the order of their first evidence."""
     looked_for: tuple[LookedFor, ...]
     part: LineRange = WHOLE
     excerpts: tuple[Excerpt, ...] = ()
@@ -81,7 +81,7 @@ class LogAnalysis:
 
     @property
     def worst(self) -> Gravity | None:
-        """Gravity of the gravest diagnosis; None without diagnoses."""
+        """Severity of the most severe diagnosis; None without diagnoses."""
         return self.diagnoses[0].gravity if self.diagnoses else None
 
     def decoded(self, decoder: TraceDecoder) -> LogAnalysis:

@@ -1,7 +1,7 @@
 """Prefixes that a terminal puts in front of each line: a time stamp, a host name, a quotation mark, an indent.
 
 A prefix is detected in the lines themselves: it is the text in front of lines that certainly come from the board, and
-it has the same shape in most lines. Digits may differ from line to line, and so may the names of months and days.
+it has the same shape in most lines. Digits, and month and day names, may differ from line to line.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ def burn_in_table(found: Sequence[BurnIn]) -> Table | None:
 
 
 def drift_lines(found: Sequence[BurnIn]) -> list[str]:
-    """For each memory, the drift between the boards; empty if there is only one board."""
+    """For each memory type, the drift between the boards; empty if there is only one board."""
     return [_drift(burn_in) for burn_in in found if len(burn_in.changes) > 1]
 
 

@@ -1,4 +1,4 @@
-"""Memory over time: free and largest block of the three memories, with modes, events and thresholds."""
+"""Memory over time: free and largest block of the three memory types, with modes, events and thresholds."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class MarkKind(Enum):
 
 @dataclass(frozen=True)
 class TimelineSample:
-    """One reading of all memories. Time in ms since the boot, or since the first of several boots."""
+    """One reading of all memory types. Time in ms since the boot, or since the first of several boots."""
 
     t_ms: float
     context: str

@@ -84,7 +84,7 @@ esp_err_t memory_reclaim_register(memory_reclaim_t *reclaimer);
 esp_err_t memory_reclaim_unregister(memory_reclaim_t *reclaimer);
 
 /**
- * Runs the reclaimers of this memory, cheapest first, until one block of `size` bytes can be allocated. Call
+ * Runs the reclaimers of this memory type, cheapest first, until one block of `size` bytes can be allocated. Call
  * it where an allocation or a check failed; then try again once.
  *
  * @return true if a reclaimer ran and such a block can be allocated now; otherwise false, in particular if

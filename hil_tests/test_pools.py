@@ -1,5 +1,5 @@
-"""Memory pools: each pool is a single allocation, detects wrong calls, and serves tasks and interrupts; plays do not
-fragment memory."""
+"""Memory pools: each pool is a single allocation, detects wrong calls, and serves tasks and interrupts; plays from a
+pool do not fragment memory."""
 
 from __future__ import annotations
 

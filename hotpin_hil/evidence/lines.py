@@ -437,7 +437,7 @@ class _MomentLine(ResultsLine):
 
 @dataclass(frozen=True)
 class EventNote(_MomentLine):
-    """An event that the board sent, with the firmware's own names and fields (see its calls of telemetry_event_begin)."""
+    """An event that the board sent, with the names and fields of the firmware (its calls of telemetry_event_begin)."""
 
     kind, about = NOTE, "event"
 

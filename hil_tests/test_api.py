@@ -44,7 +44,7 @@ from hotpin_hil.pytest_plugin.plugin import BoardInUse
 SMALL = 3_000
 """Size of a block that fits into every heap of interest."""
 CALLBACKS_MAX = 8
-"""Maximum length of each list of callbacks (PROTOCOL.md §1)."""
+"""Maximum length of each list of callbacks (MEMORY_CALLBACKS_MAX in memory_manager.h)."""
 
 
 def error_of(device: Device, command: str, **arguments: Any) -> str:
@@ -392,7 +392,7 @@ def test_placement_is_the_allocators_although_memory_has_many_holes(
 
 
 def hold_in_order(heaps: Heaps, memory: Memory, sizes: Sequence[int]) -> int:
-    """Number of leading blocks that can be allocated together; releases them again."""
+    """Allocates the blocks in order until one does not fit; returns the number that fitted, and releases them."""
     held: list[int] = []
     for size in sizes:
         try:

@@ -59,7 +59,7 @@ def predicted(event: Event, memory: Memory) -> bool:
 
 
 def wait_prediction(device: Device, start: Cursor, memory: Memory) -> Event:
-    """The first prediction of this memory type's warning since the mark."""
+    """Waits for the first prediction of this memory type's warning since the mark."""
     return device.wait_event(
         "mem.predicted", FALL_BUDGET_S, since=start, where=lambda event: predicted(event, memory)
     )

@@ -42,7 +42,7 @@ class LogAnalysis:
     """Result of the analysis. Its texts come unchecked from a serial line: escape them."""
 
     facts: dict[str, Any]
-    """Facts with the keys and meanings of `facts/log_analysis.md`."""
+    """Counts and line numbers (`facts` in docs/analyze.md)."""
     not_kept: dict[str, int]
     """Per list in `facts`: number of entries dropped after its first KEPT; empty for logs of usual size."""
     records: int

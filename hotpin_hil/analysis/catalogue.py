@@ -1,6 +1,6 @@
 """Catalogue of failures from recorded logs: name, finding, cause and remedy of each.
 
-One function per kind of event; it returns None if the catalogue has no entry for the event.
+One function per kind of event returns the entry, filled in for the event; `of_reset` returns None for ordinary resets.
 """
 
 from __future__ import annotations

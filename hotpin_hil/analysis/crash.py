@@ -161,7 +161,7 @@ class CrashHandler:
         self._begun = None
 
     def settle(self, event: ev.LogEvent | None = None) -> None:
-        """Report a watchdog reset, unless `event` shows that the chip cannot start, which is the reset's cause."""
+        """Report the pending watchdog reset, unless `event` shows its cause: that the chip cannot start."""
         if self._unsettled is None or isinstance(event, ev.ResetPlace):
             return
         (boot, known, places), self._unsettled = self._unsettled, None

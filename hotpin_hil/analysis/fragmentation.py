@@ -41,7 +41,7 @@ class _Rise:
 
 
 class FragmentationHandler:
-    """Reports a fragmented memory, with the steepest rise of its fragmentation and the affected heap."""
+    """Reports a fragmented memory type, with the steepest rise of its fragmentation and the affected heap."""
 
     def __init__(self, findings: Findings, state: BootState) -> None:
         self._findings = findings

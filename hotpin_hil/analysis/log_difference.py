@@ -91,7 +91,7 @@ def _missing_in(known: LogAnalysis, other: LogAnalysis) -> tuple[Diagnosis, ...]
 
 
 def _key(found: Diagnosis) -> tuple[str, str, str]:
-    """Diagnoses with equal keys are the same in both logs. For leaks and fragmentation, the key includes the memory."""
+    """Key of a diagnosis, to find it in the other log. For leaks and fragmentation it includes the memory type."""
     is_memory = topic_of(found.id).name in (LEAK, FRAGMENTED)
     return found.id, found.name, found.subject if is_memory else ""
 

@@ -93,7 +93,7 @@ def json_keys(line: type[ResultsLine]) -> list[str]:
 
 
 def read_line(row: Mapping[str, Any]) -> ResultsLine | None:
-    """The line that this JSON data describes; None for a note or a log about something unknown.
+    """Convert JSON data to a line; None for a note or a log about something unknown.
 
     Raises:
         KeyError: A field is missing; the message is its key.

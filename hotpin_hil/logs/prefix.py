@@ -46,7 +46,7 @@ class PrefixRemover:
         self._is_first = True
 
     def remove(self, window: bytes) -> bytes:
-        """The lines of a window without their prefix.
+        """Remove the prefix from the lines of a window.
 
         A monitor can switch its time stamps on and off, so the search for a prefix is repeated in a window where the
         known prefix is rare, or where headers are within lines.
@@ -73,7 +73,7 @@ class LivePrefixRemover:
         self._recent: deque[bytes] = deque(maxlen=LIVE_LINES)
 
     def remove(self, lines: bytes) -> bytes:
-        """The next whole lines without their prefix."""
+        """Remove the prefix from the next whole lines."""
         if self._prefix is None and not _may_have_prefix(lines):
             self._recent.extend(line + b"\n" for line in lines.split(b"\n")[-LIVE_LINES - 1 : -1])
             return lines

@@ -38,7 +38,7 @@ LEVELS = {
     "dma": ("dma_capable_warning", "dma_capable_critical"),
     "psram": ("psram_warning", "psram_critical"),
 }
-"""The thresholds of each memory type (PROTOCOL.md §1)."""
+"""The thresholds of each memory type (`memory_thresholds_t` in memory_manager.h)."""
 
 
 class MarkKind(Enum):
@@ -86,7 +86,7 @@ class Span:
 
 @dataclass(frozen=True)
 class Timeline:
-    """All data of one drawing. `thresholds`: when they took effect (ms), and the levels by name (PROTOCOL.md §1)."""
+    """All data of one drawing. `thresholds`: when they took effect (ms), and the levels by name."""
 
     samples: Sequence[TimelineSample]
     marks: Sequence[Mark] = ()

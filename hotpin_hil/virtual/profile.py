@@ -304,7 +304,7 @@ def names() -> list[str]:
 
 
 def load(name_or_path: str | Path = DEFAULT_PROFILE) -> BoardProfile:
-    """A shipped profile by name, or any profile by the path of its TOML file.
+    """Load a shipped profile by name, or any profile by the path of its TOML file.
 
     Raises:
         ProfileError: there is no such profile, or it is not valid.

@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * gcov's counters in a shared file, so that they survive however the process ends: a virtual board kills its
+ * gcov's counters in a shared file, so that they survive no matter how the process ends: a virtual board kills its
  * firmware at each reset. Only builds with HOTPIN_COVERAGE contain this file.
  *
  * HOTPIN_COUNTERS names the folder of the counter files; without it nothing is kept. With

@@ -19,8 +19,8 @@
 
 static const char *const MEMORY_NAMES[] = {"internal", "psram"};
 
-/** Appends bytes, blocks, peak and allocations to the record. If `since` is set, these are the changes since the
- * mark (the last three parameters); only the peak is always the absolute value. */
+/** Appends bytes, blocks, peak and allocations to the record. If `since` is set, appends the changes since
+ * the mark (the last three parameters) instead; the peak is always absolute. */
 static void add_use(telemetry_record_t *record, const memory_profile_use_t *use, bool since, int32_t bytes,
                     int32_t blocks, uint32_t allocations)
 {

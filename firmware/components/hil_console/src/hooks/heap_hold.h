@@ -17,8 +17,8 @@
 
 #define HEAP_HOLD_MAX 64 /*!< holds at a time; ids are 1..HEAP_HOLD_MAX */
 
-/** Maximum number of blocks per hold. For each query the allocator walks all blocks of a heap with interrupts off. With
- * more blocks in PSRAM that takes so long that the UART's input FIFO overflows. */
+/** Maximum number of blocks per hold. For each query the allocator walks all blocks of a heap with interrupts
+ * off. With more blocks in PSRAM that takes so long that the UART's input FIFO overflows. */
 #define HEAP_HOLD_BLOCKS_MAX 4500
 
 typedef struct {

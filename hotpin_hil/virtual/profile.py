@@ -380,7 +380,7 @@ class Placed:
 
 @dataclass(frozen=True)
 class Explanation:
-    """Result of a ledger: figures per memory (see MEMORIES), address of each held block, all blocks."""
+    """Result of a ledger: figures per memory type (see MEMORIES), address of each held block, all blocks."""
 
     figures: Mapping[str, Figures]
     placed: tuple[Placed, ...]

@@ -346,8 +346,8 @@ PART = 128 * KB
 def test_placement_takes_off_a_header_for_each_block(
     device: Device, heaps: Heaps, measure: Measure, freed: tuple[int, ...]
 ) -> None:
-    """Frees adjacent blocks, of which the free block keeps the headers between them. Three blocks fit if three were
-    freed, and miss 4 bytes if two were."""
+    """Frees adjacent blocks, which merge into one free block that includes the headers between them. Requests for three
+    blocks fit if three blocks were freed, and need 4 bytes more than there are if two were freed."""
     held = [heaps.hold(PSRAM, size) for size in freed]
     heaps.hold(PSRAM, SMALL)
     heaps.hold(PSRAM, largest_request(heaps.regions(PSRAM)))

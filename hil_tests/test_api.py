@@ -44,7 +44,7 @@ from hotpin_hil.pytest_plugin.plugin import BoardInUse
 SMALL = 3_000
 """Size of a block that fits into every heap of interest."""
 CALLBACKS_MAX = 8
-"""Maximum length of each list of callbacks (PROTOCOL.md §1)."""
+"""Maximum length of each list of callbacks (MEMORY_CALLBACKS_MAX in memory_manager.h)."""
 
 
 def error_of(device: Device, command: str, **arguments: Any) -> str:
@@ -346,8 +346,8 @@ PART = 128 * KB
 def test_placement_takes_off_a_header_for_each_block(
     device: Device, heaps: Heaps, measure: Measure, freed: tuple[int, ...]
 ) -> None:
-    """Frees adjacent blocks, of which the free block keeps the headers between them. Three blocks fit if three were
-    freed, and miss 4 bytes if two were."""
+    """Frees adjacent blocks, which merge into one free block that includes the headers between them. Requests for three
+    blocks fit if three blocks were freed, and need 4 bytes more than there are if two were freed."""
     held = [heaps.hold(PSRAM, size) for size in freed]
     heaps.hold(PSRAM, SMALL)
     heaps.hold(PSRAM, largest_request(heaps.regions(PSRAM)))
@@ -392,7 +392,7 @@ def test_placement_is_the_allocators_although_memory_has_many_holes(
 
 
 def hold_in_order(heaps: Heaps, memory: Memory, sizes: Sequence[int]) -> int:
-    """Number of leading blocks that can be allocated together; releases them again."""
+    """Allocates the blocks in order until one does not fit; returns the number that fitted, and releases them."""
     held: list[int] = []
     for size in sizes:
         try:

@@ -1,4 +1,4 @@
-"""The board boots in the guide's order, reports its identity correctly, and logs no errors or warnings."""
+"""The board boots in the guide's order, reports its identity correctly, and raises no warning in a healthy boot."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """Each buffer for N entries keeps the right entries when N, N + 1 and 2 N + 1 entries are added.
 
-The number of kept plus dropped entries must equal the number of added entries. Separate tests cover the TTS stream, the
-list of callbacks and the console's request (test_playback.py, test_api.py, test_robustness.py).
+Where the firmware counts dropped entries, kept plus dropped must equal the number of added entries. Separate tests
+cover the TTS stream (test_playback.py), the list of callbacks (test_api.py) and the console's request
+(test_robustness.py).
 """
 
 from __future__ import annotations

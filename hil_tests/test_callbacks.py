@@ -18,7 +18,7 @@ from hotpin_hil.device import Device
 pytestmark = pytest.mark.requirement("API-09")
 
 CALLBACKS_MAX = 8
-"""Maximum length of each list of callbacks (PROTOCOL.md §1)."""
+"""Maximum length of each list of callbacks (MEMORY_CALLBACKS_MAX in memory_manager.h)."""
 BYTES = ("internal_ram", "dma_capable", "psram")
 KINDS = {"internal_ram": "INTERNAL", "dma_capable": "DMA", "psram": "PSRAM"}
 FAST_MS, SLOW_MS = 100, 3_600_000

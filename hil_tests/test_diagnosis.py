@@ -20,10 +20,10 @@ from hotpin_hil.link.channel import Cursor
 # --- ESP_ERR_NO_MEM -----------------------------------------------------------------------------------------
 
 I2S_BLOCK = 4_080
-"""Size of one TX buffer: 1,020 stereo frames of 16 bits (facts/real_boards.md)."""
+"""Size of one TX buffer: 1,020 stereo frames of 16 bits."""
 CAMERA_BLOCK = 32_768
 RECORDED_FREE = 27_267
-"""Free DMA memory in the recorded logs when I2S failed (facts/real_boards.md)."""
+"""Free DMA memory in the recorded logs when I2S failed."""
 PIECE = 3 * KB
 """Size of free blocks too small for an I2S buffer."""
 

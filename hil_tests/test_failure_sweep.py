@@ -1,5 +1,5 @@
-"""Makes each operation fail in many ways. The operation must report the error, release all resources, and then work
-again.
+"""Injects many failures into each operation. The operation must succeed, or report an error and release all resources;
+then it must work again.
 
 One test makes the n-th allocation fail, for each n from 1 to the last allocation of the operation. Others make the n-th
 ESP-IDF call fail, each step of a mode change, or two allocations of one operation. Each test records its number of

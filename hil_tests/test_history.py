@@ -144,7 +144,7 @@ def test_row_names_the_mode_after_a_change_that_failed(
 def test_rows_name_the_modes_in_turn(
     history: Device, modes: Modes, monitor: Monitor, measure: Measure
 ) -> None:
-    """Writes rows while the modes alternate. A row has the name of one mode, also if both were sampled for it."""
+    """Writes rows while the modes alternate. A row has the name of one mode, even if both were sampled for it."""
     monitor.start(INTERVAL_MS)
     history.flash_history(last=0, every_s=1, pause=False)
     for mode in (VOICE, CAMERA, VOICE):

@@ -1,5 +1,8 @@
-"""While a lock is held too long, each request must end with its error and monitoring must continue; then the board
-recovers."""
+"""A lock is held too long: requests must end with their errors, and the board must recover afterwards.
+
+Monitoring continues while the drivers' lock is held. It pauses while the lock of the output is held, and must then
+return to its rhythm.
+"""
 
 from __future__ import annotations
 

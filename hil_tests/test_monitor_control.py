@@ -15,7 +15,7 @@ ROUNDS = 100
 SLOW_MS, FAST_MS = 60_000, 400
 TICKS_MS = 20
 MINIMUM_MS = 100
-"""CONFIG_HOTPIN_MEM_MIN_INTERVAL_MS of builds with the console (PROTOCOL.md §1)."""
+"""CONFIG_HOTPIN_MEM_MIN_INTERVAL_MS of builds with the console."""
 INTERVAL_TOLERANCE = 0.01
 """Requirement MON-01."""
 

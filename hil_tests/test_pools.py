@@ -1,5 +1,5 @@
-"""Memory pools: each pool is a single allocation, detects wrong calls, and serves tasks and interrupts; plays do not
-fragment memory."""
+"""Memory pools: each pool is a single allocation, detects wrong calls, and serves tasks and interrupts; plays from a
+pool do not fragment memory."""
 
 from __future__ import annotations
 
@@ -279,7 +279,8 @@ def test_speech_uses_the_pool_of_chunks(
 def test_impossible_pools_are_refused(
     device: Device, heaps: Heaps, monitor: Monitor, measure: Measure
 ) -> None:
-    """Requests impossible pools more often than there are pools. Then a possible one must still be created."""
+    """Requests each invalid pool POOLS_MAX + 1 times. A refusal must not use up an entry, so a valid pool can still be
+    created afterwards."""
     monitor.stop()
     before = heaps.free(PSRAM.caps)
     for block, count in ((0, 4), (4, 0), (4, 65_534), (1 << 31, 2), (0xFFFFFFFF, 1), (4 * KB, 2_000)):

@@ -50,7 +50,7 @@ class Planted:
 
 
 def limits(memory: Memory, warning: int) -> dict[str, Any]:
-    """Thresholds at which only this memory's warning can be reached."""
+    """Thresholds at which only this memory type's warning can be reached."""
     return only(**{f"{memory.thresholds}_warning": warning})
 
 
@@ -59,14 +59,14 @@ def predicted(event: Event, memory: Memory) -> bool:
 
 
 def wait_prediction(device: Device, start: Cursor, memory: Memory) -> Event:
-    """The first prediction of this memory's warning since the mark."""
+    """Waits for the first prediction of this memory type's warning since the mark."""
     return device.wait_event(
         "mem.predicted", FALL_BUDGET_S, since=start, where=lambda event: predicted(event, memory)
     )
 
 
 def predictions(device: Device, start: Cursor, memory: Memory) -> int:
-    """Number of predictions of this memory's warning since the mark."""
+    """Number of predictions of this memory type's warning since the mark."""
     found = device.events("mem.predicted", since=start, where=lambda event: predicted(event, memory))
     return len(found)
 

@@ -1,6 +1,6 @@
 """Registered tasks have another priority while memory is critical, and their normal priority afterwards.
 
-Only PSRAM can become critical in these tests, which fill it on the board.
+Most tests fill PSRAM until it is critical. One test makes each critical level active by its threshold instead.
 """
 
 from __future__ import annotations

@@ -66,8 +66,7 @@ def counted(profile: AllocationProfile) -> dict[str, int]:
 
 
 def read_quietly(device: Device) -> tuple[AllocationProfile, dict[str, int]]:
-    """The profile and the result of a heap walk. The walks before and after reading the profile are equal, so nothing
-    was allocated in between."""
+    """Reads the profile between two equal heap walks, so that nothing was allocated in between; returns both."""
     for _ in range(QUIET_TRIES):
         before = held(device)
         profile = device.profile()

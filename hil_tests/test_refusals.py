@@ -138,7 +138,7 @@ def test_request_in_the_wrong_state_is_refused_and_the_state_stays(device: Devic
 
 
 def without_stream(_device: Device, _modes: Modes) -> None:
-    """The board as it starts: in camera mode, without a stream."""
+    """The board after boot: in camera mode, without a stream."""
 
 
 def with_stream(device: Device, _modes: Modes) -> None:
@@ -150,7 +150,7 @@ def in_voice_mode(_device: Device, modes: Modes) -> None:
 
 
 def with_everything_taken(device: Device, _modes: Modes) -> None:
-    """Every slot of the console's own objects is in use."""
+    """The board with every slot of the console's own objects in use."""
     device.pools(create="chunks", block=16, count=2, caps="SPIRAM")
     device.task_priorities(work=3, under=4)
     device.log_load(tasks=1, every_ms=1000)

@@ -313,7 +313,7 @@ def start_of(device: Device) -> Start:
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """A build's sdkconfig: option names without CONFIG_, and their values."""
+    """Reads a build's sdkconfig: option names without CONFIG_, and their values."""
     config: dict[str, Any] = json.loads((folder / "config" / "sdkconfig.json").read_text())
     return config
 

@@ -1,4 +1,4 @@
-"""For any console input, the board replies with a clear error or not at all, and keeps running."""
+"""For any malformed console input, the board replies with a clear error or not at all, and keeps running."""
 
 from __future__ import annotations
 

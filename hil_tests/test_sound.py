@@ -1,5 +1,8 @@
-"""Sound is compared sample by sample: the speaker's driver must get the stream's samples, and the ring the microphone's
-samples."""
+"""Compares sound sample by sample: the speaker driver's input with the stream, and the recording with the microphone.
+
+The speaker driver must receive exactly the stream's samples. The recording must have the microphone's samples, with
+gaps exactly as long as reported.
+"""
 
 from __future__ import annotations
 

@@ -79,7 +79,7 @@ def test_damaged_snapshots_are_not_reported(device: Device, measure: Measure) ->
         if last.snapshots and last.boot_id == info.b:
             reported += len(last.snapshots)
         elif last.snapshots:
-            wrong = []  # these are from the boot before, whose snapshots the test did not read
+            wrong = []  # from an older boot, so there is nothing in `before` to compare them with
         measure(
             f"round {number}: snapshots that nobody logged",
             len(wrong),

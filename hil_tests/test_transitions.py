@@ -620,7 +620,7 @@ The recorded logs come from the original firmware, which did not power-cycle the
 TICK_MS = 10
 LINES = 10
 LINE_WAIT_MS = 30
-"""Maximum wait of a driver's log line for a piece of a box, in a transition (PROTOCOL.md §2)."""
+"""Maximum wait of a driver's log line for a piece of a box, in a transition."""
 DURATION_MAX_MS = {
     VOICE: 890 + SETTLE_MS + LINES * LINE_WAIT_MS,
     CAMERA: 379 + SETTLE_MS + POWER_DOWN_MS + LINES * LINE_WAIT_MS,

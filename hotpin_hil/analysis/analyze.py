@@ -42,7 +42,7 @@ class LogAnalysis:
     """Result of the analysis. Its texts come unchecked from a serial line: escape them."""
 
     facts: dict[str, Any]
-    """Facts with the keys and meanings of `facts/log_analysis.md`."""
+    """Counts and line numbers (`facts` in docs/analyze.md)."""
     not_kept: dict[str, int]
     """Per list in `facts`: number of entries dropped after its first KEPT; empty for logs of usual size."""
     records: int
@@ -70,7 +70,7 @@ class LogAnalysis:
     """The first panics."""
     leaks: tuple[StateLeak, ...]
     diagnoses: tuple[Diagnosis, ...]
-    """The gravest first; within a gravity, in the order of their first evidence."""
+    """The most severe first; within a severity, in the order of their first evidence."""
     looked_for: tuple[LookedFor, ...]
     part: LineRange = WHOLE
     excerpts: tuple[Excerpt, ...] = ()
@@ -81,7 +81,7 @@ class LogAnalysis:
 
     @property
     def worst(self) -> Gravity | None:
-        """Gravity of the gravest diagnosis; None without diagnoses."""
+        """Severity of the most severe diagnosis; None without diagnoses."""
         return self.diagnoses[0].gravity if self.diagnoses else None
 
     def decoded(self, decoder: TraceDecoder) -> LogAnalysis:

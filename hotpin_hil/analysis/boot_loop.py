@@ -28,7 +28,7 @@ class BootLoopHandler:
         self._line = 0
         self._stage = ""
         self._start = 0
-        """Line in which the run before started, if its start is known."""
+        """Line in which the previous run started, if its start is known."""
         self._last_ms: int | None = None
         self._runs: list[Evidence] = []
         self._count = 0
@@ -62,7 +62,7 @@ class BootLoopHandler:
         return 0 < event.line - self._start <= SILENT_LINES
 
     def end(self, boot: int) -> None:
-        """Handle the end of the log: the last run also counts if it failed the same way as the run before it."""
+        """Handle the end of the log: the last run also counts if it failed the same way as the previous one."""
         if self._end and self._end == self._repeated:
             self._stage = ""
             self._end_run(boot)

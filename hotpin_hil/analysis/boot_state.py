@@ -46,7 +46,7 @@ class BootState:
         self._largest = {}
 
     def add_print(self, event: ev.HeapPrint) -> None:
-        """Store a reading, with the largest block of the same memory if it was printed just before."""
+        """Store a reading, with the largest block of the same memory type if it was printed just before."""
         largest = self._largest.get(event.memory)
         is_new = largest is not None and event.line - largest.line <= NEAR_LINES
         if event.largest is None and largest is not None and is_new and largest.largest <= event.free:
@@ -54,7 +54,7 @@ class BootState:
         self.prints[event.memory] = event
 
     def add_largest(self, event: ev.LargestPrint) -> None:
-        """Add a largest block that was printed alone to the previous reading of the same memory."""
+        """Add a largest block that was printed alone to the previous reading of the same memory type."""
         known = self.prints.get(event.memory)
         if known is not None:
             self.prints[event.memory] = replace(known, largest=event.largest)

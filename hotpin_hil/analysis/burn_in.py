@@ -19,7 +19,7 @@ EDGE_SHARE = 4
 
 @dataclass(frozen=True)
 class BurnIn:
-    """One memory in a burn-in of several boards."""
+    """One memory type in a burn-in of several boards."""
 
     memory: str
     leaks: Mapping[str, Leak]
@@ -50,10 +50,10 @@ class BurnIn:
 def compare_boards(
     memory: str, readings: Mapping[str, Sequence[float]], budget_per_round: float
 ) -> BurnIn | None:
-    """Judge one memory of each board and of all boards together.
+    """Look for a leak in one memory type: on each board, and in the sum over all boards.
 
     Args:
-        memory: Name of the memory.
+        memory: Name of the memory type.
         readings: Board -> free bytes at the end of each round.
         budget_per_round: Allowed loss of one board per round, bytes.
 

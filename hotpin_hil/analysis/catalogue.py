@@ -1,6 +1,6 @@
 """Catalogue of failures from recorded logs: name, finding, cause and remedy of each.
 
-One function per kind of event; it returns None if the catalogue has no entry for the event.
+One function per kind of event returns the entry, filled in for the event; `of_reset` returns None for ordinary resets.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ def of_panic(panic: Panic, regions: Iterable[ev.HeapInitRegion]) -> Known:
     if poison is not None:
         return Known(
             "heap-poison",
-            f"{cause}: use of {POISON[poison]}",
+            f"{cause}: pointer contains a fill pattern ({POISON[poison]})",
             f"The CPU{where} used 0x{address:08x} as an address; 0x{poison:08x} is the pattern of {POISON[poison]}.",
             "a pointer was read from memory that is freed, was never written, or is not part of the object",
             "find the object in the backtrace; look for its use after free() or before its initialisation",
@@ -155,7 +155,7 @@ def of_panic(panic: Panic, regions: Iterable[ev.HeapInitRegion]) -> Known:
             "Interrupt watchdog",
             f"{cause}: interrupts were off, or a handler ran, for too long.",
             "an endless critical section or interrupt handler",
-            "the backtrace of both cores shows where",
+            "see the backtraces of both cores for the code that blocked interrupts",
             is_fact=True,
         )
     if cause == "stack smashing":
@@ -253,7 +253,7 @@ def _overflow_cause(panic: Panic) -> tuple[str, str]:
         )
     return (
         "the task's stack is too small for the functions that it calls",
-        "enlarge it, or move large local variables to the heap",
+        "enlarge the task's stack, or move large local variables to the heap",
     )
 
 
@@ -294,7 +294,7 @@ BROWN_OUT_RESET = Known(
     "Brown-out",
     "The supply voltage fell below the chip's minimum.",
     "supply, cable or regulator is too weak for the current peaks of Wi-Fi, flash LED and camera",
-    "feed 5 V with 1 A or more, over a short cable; add capacitance at the board",
+    "supply 5 V at 1 A or more, over a short cable; add capacitance at the board",
     is_fact=True,
 )
 
@@ -324,7 +324,7 @@ def of_reported_reset(event: ev.ResetReported) -> Known:
         )
     return Known(
         "panic-before",
-        "Panic in the run before",
+        "Panic in the previous run",
         f"The firmware reports that its last run crashed, which this log does not show: {event.text}",
         "see the reported reason and addresses",
         "decode the reported addresses with the ELF of that build; record the panic's own text",

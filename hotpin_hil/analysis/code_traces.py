@@ -43,7 +43,7 @@ class CodeAddress:
     """Whether this is a return address: the address of the instruction after the call."""
 
     def place(self, machine: Machine) -> int:
-        """The address to decode."""
+        """The address to decode: for a return address, that of the call before it."""
         return call_address(self.printed, machine) if self.is_return else self.printed
 
 

@@ -21,7 +21,7 @@ _NOTHING = HeapCensus(0, 0, 0, 0)
 
 
 def memory_names(regions: Iterable[Region]) -> dict[int, str]:
-    """Name of the memory that each heap belongs to, by the heap's address."""
+    """Name of the memory type that each heap belongs to, by the heap's address."""
     return {region.start: _memory_name(region.caps.split(",")) for region in regions}
 
 

@@ -62,7 +62,7 @@ class CrashHandler:
         self._unsettled: tuple[ev.BootStarted, catalogue.Known, list[Evidence]] | None = None
         """A watchdog reset and its evidence. The ROM's next line may show that a damaged flash is its cause."""
         self._has_failed = self._had_failed = False
-        """Whether this run, and the run before it, show their own failure."""
+        """Whether the log of this run, and of the previous run, shows how the run failed."""
         self._watchdog: catalogue.Known | None = None
         """The last report of the task watchdog in this boot."""
 
@@ -161,7 +161,7 @@ class CrashHandler:
         self._begun = None
 
     def settle(self, event: ev.LogEvent | None = None) -> None:
-        """Report a watchdog reset, unless `event` shows that the chip cannot start, which is the reset's cause."""
+        """Report the pending watchdog reset, unless `event` shows its cause: that the chip cannot start."""
         if self._unsettled is None or isinstance(event, ev.ResetPlace):
             return
         (boot, known, places), self._unsettled = self._unsettled, None

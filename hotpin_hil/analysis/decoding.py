@@ -74,13 +74,13 @@ class TraceDecoder:
         return report_core_dump(core, elf, self._toolchain)
 
     def report_core_dump(self, core: bytes) -> str:
-        """The report that esp-coredump makes of a core dump, or why there is none."""
+        """Decode a core dump with esp-coredump; returns its report, or why there is none."""
         elf, why = self._elfs.for_core_dump(core)
         return why if elf is None else report_core_dump(core, elf, self._toolchain)
 
 
 def with_calls(diagnoses: Iterable[Diagnosis], traces: Iterable[CodeTrace]) -> tuple[Diagnosis, ...]:
-    """The diagnoses; where a trace starts at a line of their evidence, its decoded calls are added as evidence.
+    """Add decoded calls to the evidence of diagnoses: those of each trace that starts at a line of the evidence.
 
     Calls decoded with the ELF of another build are left out.
     """

@@ -136,7 +136,7 @@ _CALL = re.compile(r"\w{1,60}(?=\()")
 
 
 def explain(panic: Panic) -> PanicExplanation | None:
-    """The explanation of a panic; None if there is none."""
+    """Likely cause and remedy of a panic; None if it is not in the tables."""
     if panic.cause == "assert":
         return _first(_ASSERTIONS, panic.headline)
     if panic.cause != "abort":

@@ -1,4 +1,4 @@
-"""The facts of a log, with the keys and meanings of `facts/log_analysis.md`.
+"""The facts of a log: counts and line numbers (`facts` in docs/analyze.md).
 
 Each list keeps its first KEPT entries; `not_kept` has the number of entries dropped from it.
 """

@@ -21,7 +21,7 @@ from hotpin_hil.protocol.fields import MEMORIES, MemoryStats
 FRAGMENTATION_PERCENT = 30
 """The guide's warning threshold."""
 LOW_PERCENT = 10
-"""Below this, a memory is not fragmented."""
+"""Below this, a memory type is not fragmented."""
 CAMERA_BLOCK, CAMERA_COST = 32_768, 37_780
 """Bytes of DMA-capable memory: the camera's largest block, and its total need (from recorded logs)."""
 I2S_BLOCK, I2S_COST = 4_080, 25_980
@@ -32,7 +32,7 @@ _CAPS = {"internal": "INTERNAL", "dma": "DMA", "psram": "SPIRAM"}
 
 @dataclass(frozen=True)
 class _Rise:
-    """A rise in the fragmentation of a memory from one sample to the next."""
+    """A rise in the fragmentation of a memory type from one sample to the next."""
 
     points: int
     before: ev.Sample | None
@@ -41,7 +41,7 @@ class _Rise:
 
 
 class FragmentationHandler:
-    """Reports a fragmented memory, with the steepest rise of its fragmentation and the affected heap."""
+    """Reports a fragmented memory type, with the steepest rise of its fragmentation and the affected heap."""
 
     def __init__(self, findings: Findings, state: BootState) -> None:
         self._findings = findings
@@ -54,7 +54,7 @@ class FragmentationHandler:
         """The steepest rise of each memory type since its fragmentation was low."""
         self._fragmented: set[str] = set()
         self._unlocated: dict[str, tuple[ev.Sample, _Rise]] = {}
-        """Fragmented memories for which the heap is still unknown."""
+        """Fragmented memory types for which the heap is still unknown."""
 
     def end_boot(self) -> None:
         """Forget the readings and warnings of the finished boot."""

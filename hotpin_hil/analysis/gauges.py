@@ -14,7 +14,7 @@ POINTS = 512
 
 @dataclass
 class Gauge:
-    """The readings of one memory, in bytes."""
+    """The readings of one memory type, in bytes."""
 
     memory: str
     """One of MEMORIES, or "heap"."""
@@ -26,7 +26,7 @@ class Gauge:
     """Lowest and highest free size so far, in all boots."""
     t_ms: int | None = None
     level: str = ""
-    """"WARN" or "CRIT" while a warning of the firmware about this memory is active."""
+    """"WARN" or "CRIT" while a warning of the firmware about this memory type is active."""
     course: deque[int] = field(default_factory=lambda: deque(maxlen=POINTS))
     """The newest free sizes, the newest last."""
 
@@ -40,7 +40,7 @@ class Gauge:
 
 
 class Gauges:
-    """The gauges of all memories."""
+    """The gauges of all memory types."""
 
     def __init__(self) -> None:
         self._by_memory = {memory: Gauge(memory) for memory in (*MEMORIES, "heap")}

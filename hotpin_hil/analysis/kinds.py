@@ -1,4 +1,4 @@
-"""Kinds of diagnoses: the gravity of each, and the topics that every log is searched for."""
+"""Kinds of diagnoses: the severity of each, and the topics that every log is searched for."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Gravity(StrEnum):
 
     @property
     def rank(self) -> int:
-        """Position in the order of gravity; 0 is the worst."""
+        """Position in the order of severity; 0 is the worst."""
         return list(Gravity).index(self)
 
 
@@ -115,7 +115,7 @@ def looked_for(
     Args:
         ids: the ids of the log's diagnoses.
         has_panic: whether there was a panic of any kind.
-        has_series: whether there were enough readings of one memory for a leak verdict.
+        has_series: whether there were enough readings of one memory type for a leak verdict.
         has_largest: whether the log prints a largest free block.
     """
     found = {topic_of(id_).name for id_ in ids} | ({ANY_PANIC} if has_panic else set())

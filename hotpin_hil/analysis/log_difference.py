@@ -1,4 +1,4 @@
-"""Compares a log with an earlier log: new diagnoses, complaints, lowest memory."""
+"""Compares a log with an earlier log: new diagnoses, errors and warnings, lowest memory."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class ComplaintChange:
 
 @dataclass(frozen=True)
 class SeriesChange:
-    """The lowest figure of one memory from one source in both logs."""
+    """The lowest figure of one memory type from one source in both logs."""
 
     source: str
     memory: str
@@ -50,14 +50,14 @@ class LogDifference:
     after: str
     """Names of the logs."""
     new: tuple[Diagnosis, ...]
-    """Diagnoses that only the second log has, the gravest first."""
+    """Diagnoses that only the second log has, the most severe first."""
     gone: tuple[Diagnosis, ...]
     complaints: tuple[ComplaintChange, ...]
     series: tuple[SeriesChange, ...]
 
     @property
     def worst(self) -> Gravity | None:
-        """Gravity of the gravest new diagnosis."""
+        """Severity of the most severe new diagnosis; None if there is none."""
         return self.new[0].gravity if self.new else None
 
     def to_json(self) -> dict[str, Any]:
@@ -91,7 +91,7 @@ def _missing_in(known: LogAnalysis, other: LogAnalysis) -> tuple[Diagnosis, ...]
 
 
 def _key(found: Diagnosis) -> tuple[str, str, str]:
-    """Diagnoses with equal keys are the same in both logs. For leaks and fragmentation, the key includes the memory."""
+    """Key of a diagnosis, to find it in the other log. For leaks and fragmentation it includes the memory type."""
     is_memory = topic_of(found.id).name in (LEAK, FRAGMENTED)
     return found.id, found.name, found.subject if is_memory else ""
 

@@ -50,7 +50,7 @@ class Readings:
 
 @dataclass(frozen=True)
 class StateLeak:
-    """The verdict on one memory in one state of one boot."""
+    """The verdict on one memory type in one state of one boot."""
 
     boot: int
     memory: str
@@ -91,7 +91,7 @@ class StateLeak:
 
 @dataclass(frozen=True)
 class ShrinkingBlock:
-    """A memory with a falling largest block and steady free memory."""
+    """A memory type with a falling largest block and steady free memory."""
 
     free: StateLeak
     largest: StateLeak
@@ -106,7 +106,7 @@ class MatchedStates:
 
     def __init__(self) -> None:
         self.shrinking: list[ShrinkingBlock] = []
-        """Memories of the finished boot with a falling largest block, but without falling free memory."""
+        """Memory types of the finished boot with a falling largest block, but without falling free memory."""
         self._clear()
 
     def _clear(self) -> None:
@@ -251,7 +251,7 @@ def _judge(boot: int, memory: str, state: str, readings: Readings) -> StateLeak:
 
 
 def _per_cycle(leak: Leak, stride: int) -> Leak:
-    """Convert a verdict on every `stride`-th cycle to single cycles."""
+    """Rescale a leak that was fitted to every `stride`-th cycle, so that its figures are per cycle."""
     step = leak.step and replace(leak.step, cycle=leak.step.cycle * stride)
     return replace(
         leak,

@@ -61,7 +61,7 @@ class Diagnosis:
 
     @property
     def gravity(self) -> Gravity:
-        """The gravity of the diagnosis's topic."""
+        """Severity of the diagnosis's topic."""
         return topic_of(self.id).gravity
 
 

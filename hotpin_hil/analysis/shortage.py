@@ -28,7 +28,8 @@ _REMEDIES = {
     "psram": "check that PSRAM was found at boot (CONFIG_SPIRAM, mode, speed); allocate less, or free it first",
     "dma": "free internal memory: move large buffers to PSRAM, allocate drivers' buffers first and keep them",
     "internal": "free internal memory: move large buffers to PSRAM; make stacks and queues smaller",
-    "": "print free and largest block before it; free or shorten what grows, and move large buffers to PSRAM",
+    "": "print the free size and the largest free block before the allocation; free or shorten what grows, and move "
+    "large buffers to PSRAM",
 }
 I2S_BUFFERS = "four blocks of 4,080 and four of 2,040 bytes, 25,980 in all"
 _CONSUMER_REMEDIES = {
@@ -188,7 +189,7 @@ class ShortageHandler:
 
 
 def _nearest(prints: Mapping[str, ev.HeapPrint], memory: str) -> ev.HeapPrint | None:
-    """The newest reading of a memory; of any other memory if there is none."""
+    """The newest reading of a memory type; of any other type if there is none."""
     if memory in prints or not prints:
         return prints.get(memory)
     return max(prints.values(), key=lambda reading: reading.line)

@@ -23,7 +23,7 @@ SAMPLES_KEPT, MARKS_KEPT = 2_000, 300
 
 @dataclass(frozen=True)
 class Lowest:
-    """The lowest free size of a memory, and its source."""
+    """The lowest free size of a memory type, and its source."""
 
     memory: str
     bytes: int

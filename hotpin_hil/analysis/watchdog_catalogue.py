@@ -1,4 +1,4 @@
-"""Catalogue of the task watchdog's reports: who kept a core busy, and what to do."""
+"""Catalogue of the task watchdog's reports: which task kept a core busy, and what to do."""
 
 from __future__ import annotations
 

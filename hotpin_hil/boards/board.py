@@ -122,7 +122,7 @@ class Board(Protocol):
         """
 
     def host_fault(self) -> HostError | None:
-        """A fault of the host that a board has noticed since `check_alive`; None if there was none."""
+        """A host fault that a board has noticed since `check_alive`; None if there was none."""
 
     def describe(self) -> dict[str, Any]:
         """Data about the board for the results file, known before the first test."""

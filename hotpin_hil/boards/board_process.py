@@ -38,7 +38,7 @@ class BoardProcess:
         self.mac = mac
         self.control = BoardControl(directory)
         self.host_fault: HostError | None = None
-        """The newest fault of the host since `check_alive`."""
+        """The newest host fault since `check_alive`; None if there was none."""
         self._host_faults = 0
         self._log = log
 
@@ -87,7 +87,7 @@ class BoardProcess:
             raise
 
     def check_alive(self) -> None:
-        """Check that the process is running, and forget earlier faults of the host.
+        """Check that the process is running, and forget earlier host faults.
 
         Raises:
             HostError: the process does not answer.
@@ -104,7 +104,7 @@ class BoardProcess:
         self.host_fault = None
 
     def note_host_faults(self, timeout_s: float = ANSWER_TIMEOUT_S) -> None:
-        """Ask the board which faults of the host it has noticed.
+        """Ask the board which host faults it has noticed.
 
         Raises:
             HostError: the process does not answer in time.

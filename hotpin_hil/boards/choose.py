@@ -168,9 +168,10 @@ def _of_bench(requested: str, wish: Wish, bench: Bench) -> Choice:
     if wish.mac:
         boards = tuple(board for board in boards if board.mac in (normal_mac(wish.mac), None))
     if not boards:
-        asked_for = " and ".join(text for text in (wish.name, wish.mac) if text)
+        named = f" named {wish.name}" if wish.name else ""
+        with_mac = f" with MAC {wish.mac}" if wish.mac else ""
         raise UsageError(
-            f"{bench.path} has no board {asked_for}", f"it has {', '.join(map(str, bench.boards))}"
+            f"{bench.path} has no board{named}{with_mac}", f"it has {', '.join(map(str, bench.boards))}"
         )
     if wish.name:
         _check_kind(requested, boards[0])

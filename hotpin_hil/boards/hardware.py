@@ -46,7 +46,7 @@ class HardwareBoard:
         """Do nothing: a dead board is detected by its silence."""
 
     def host_fault(self) -> HostError | None:
-        """None: a real board does not notice faults of the host."""
+        """None: a real board does not notice host faults."""
         return None
 
     def describe(self) -> dict[str, Any]:

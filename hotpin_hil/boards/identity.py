@@ -32,7 +32,7 @@ def check_identity(
 
     Args:
         kind: the kind of board that was chosen.
-        info: the fields of sys.info (PROTOCOL.md §3).
+        info: the fields of sys.info (`protocol.answers.BoardInfo`).
         mac: MAC of the named or leased board, if known.
         elf_sha256: SHA-256 of the firmware's ELF file, if the board must run that firmware.
         is_flashed: whether the harness flashed it.

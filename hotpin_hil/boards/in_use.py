@@ -28,7 +28,7 @@ class BoardInUse:
     """The board of this process, for fixtures and evidence."""
 
     def __init__(self, session: BoardSession) -> None:
-        """Create the object before the session has chosen a board."""
+        """Start without a board; `choose` chooses it."""
         self.session = session
         self._identities = Identities()
         self.on_identity: Callable[[dict[str, Any]], None] = lambda identity: None

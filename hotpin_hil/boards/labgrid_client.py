@@ -256,7 +256,7 @@ def find_client(environment: Mapping[str, str]) -> str:
 
 
 def parse_places(text: str) -> list[LabgridPlace]:
-    """The places in the output of `show` or `-v places`."""
+    """Parse the places in the output of `show` or `-v places`."""
     found: list[tuple[str, dict[str, str]]] = []
     for line in text.split("\n"):
         if start := _PLACE.fullmatch(line):
@@ -278,7 +278,7 @@ def parse_places(text: str) -> list[LabgridPlace]:
 
 
 def parse_resources(text: str) -> list[LabgridResource]:
-    """The resources in the output of `show`.
+    """Parse the resources in the output of `show`.
 
     Raises:
         LabgridError: a resource cannot be parsed.
@@ -306,7 +306,7 @@ def _resource(start: re.Match[str], text: str) -> LabgridResource:
 
 
 def parse_reservations(text: str) -> list[LabgridReservation]:
-    """The reservations in the output of `reserve` or `reservations`."""
+    """Parse the reservations in the output of `reserve` or `reservations`."""
     found = []
     for block in re.split(r"^(?=Reservation ')", text, flags=re.MULTILINE):
         start, state = _RESERVATION.match(block), _STATE.search(block)

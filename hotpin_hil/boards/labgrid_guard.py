@@ -53,7 +53,7 @@ class ReleaseGuard:
         self._tell(_DROP, token)
 
     def wait_for_lock(self, folder: Path, name: str) -> None:
-        """If the run is killed, release nothing until its workers have also released this lease.
+        """Make the guard wait, if the run is killed, until the workers have also released this lease.
 
         Raises the same error as `hold`.
         """

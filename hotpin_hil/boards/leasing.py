@@ -25,7 +25,7 @@ class RunLeases:
     """
 
     def __init__(self, environment: Mapping[str, str], worker: str) -> None:
-        """Create the object without leases.
+        """Start with no leases.
 
         Args:
             environment: environment that may name the lease folder.

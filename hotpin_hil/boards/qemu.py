@@ -73,7 +73,7 @@ def find_emulator(path: str | None) -> Emulator:
 
 
 def _ask(program: str, *arguments: str) -> str:
-    """The output of a command. Raises UsageError if it does not run."""
+    """Run a command and return its output. Raises UsageError if it does not run."""
     command = [program, *arguments]
     try:
         done = subprocess.run(

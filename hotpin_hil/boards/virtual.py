@@ -102,7 +102,7 @@ class VirtualBoard:
             process.check_alive()
 
     def host_fault(self) -> HostError | None:
-        """A fault of the host that a started board has noticed since `check_alive`; None if there was none."""
+        """A host fault that a started board has noticed since `check_alive`; None if there was none."""
         for process in self._processes:
             try:
                 process.note_host_faults()

@@ -43,7 +43,8 @@ def add_command(commands: Any) -> None:
     command.add_argument(
         "--fail-on",
         choices=_GRAVITIES,
-        help="exit with 1 if a diagnosis has at least this gravity (default: exit with 0)",
+        metavar="SEVERITY",
+        help=f"exit with 1 if a diagnosis has at least this severity: {', '.join(_GRAVITIES)} (default: exit with 0)",
     )
     command.add_argument(
         "--boot",
@@ -151,7 +152,7 @@ def _print_text(results: _Results, difference: LogDifference | None) -> None:
 
 
 def _is_found(fail_on: str | None, results: _Results, difference: LogDifference | None) -> bool:
-    """Whether a diagnosis is at least as grave as `fail_on`; in a comparison, only new diagnoses count."""
+    """Whether a diagnosis is at least as severe as `fail_on`; in a comparison, only new diagnoses count."""
     from hotpin_hil.analysis.kinds import Gravity
 
     if fail_on is None:

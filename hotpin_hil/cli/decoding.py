@@ -65,7 +65,7 @@ def print_core_dumps(paths: Sequence[Path], decoder: TraceDecoder | None, as_jso
 
 
 def make_decoder(options: argparse.Namespace) -> TraceDecoder | None:
-    """The decoder for the files and tools in the options; None without --elf.
+    """Make the decoder for the files and tools in the options; None without --elf.
 
     Raises:
         UsageError: an ELF file or the toolchain cannot be used.

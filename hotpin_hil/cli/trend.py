@@ -65,7 +65,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _read(folders: list[Path]) -> Iterator[Release]:
-    """All runs, each once. A run that cannot be read is reported and left out; if the user named it, it is an error."""
+    """Read each run once. A run that cannot be read is reported and left out; if the user named it, it is an error."""
     from hotpin_hil.evidence.releases import read_release
     from hotpin_hil.evidence.run_folders import list_runs
 

@@ -1,4 +1,4 @@
-"""The firmware's commands as methods; PROTOCOL §3 defines them."""
+"""The firmware's commands as methods; `help` and firmware/README.md ("The test console") list the commands."""
 
 from __future__ import annotations
 

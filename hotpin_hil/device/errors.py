@@ -50,7 +50,7 @@ class BoardReset(FirmwareError):
 class SupplyFailed(BoardReset, BenchError):
     """The board was reset because its power failed or dipped.
 
-    This is a fault of the bench's supply, not of the firmware, unless the test caused it.
+    The bench's supply is at fault, not the firmware, unless the test caused it.
     """
 
 

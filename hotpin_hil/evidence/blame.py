@@ -87,7 +87,7 @@ def blame(
         phase: SETUP, CALL or TEARDOWN.
         chip_answers: resets the chip and returns whether its ROM then prints a reset banner; called only after silence.
         channel: the serial line to the board, if there is one.
-        host_fault: returns a fault of the host that affected the board during the test, if any.
+        host_fault: returns a host fault that affected the board during the test; None if there was none.
     """
     fault = host_fault()
     if fault is not None and not (channel is not None and find_panics(channel.text())):

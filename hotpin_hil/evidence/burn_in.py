@@ -8,11 +8,11 @@ from hotpin_hil.evidence.lines import SeriesNote, StartedNote
 from hotpin_hil.evidence.results import Results
 
 SERIES = "burn-in: "
-"""Start of the name of a series with some rounds' readings; the name of the memory follows."""
+"""Start of the name of a series with some rounds' readings; the name of the memory type follows."""
 
 
 def burn_in_of(results: Results) -> list[BurnIn]:
-    """The verdicts for each memory, also for the readings of a run that was cut off; empty without a burn-in.
+    """The verdicts for each memory type, even if the run was cut off; empty without a burn-in.
 
     A burn-in writes its readings in parts while it runs, so the parts of a test are joined. A repeated test counts with
     its last attempt.
@@ -36,7 +36,7 @@ def burn_in_of(results: Results) -> list[BurnIn]:
 
 
 def leaking(results: Results) -> list[str]:
-    """The memories that leak over all boards of a burn-in, each as a sentence."""
+    """The memory types that leak over all boards of a burn-in, each as a sentence."""
     return [
         f"burn-in: {burn_in.memory} leaks over all {len(burn_in.leaks)} boards: {burn_in.total}"
         for burn_in in burn_in_of(results)
@@ -45,6 +45,6 @@ def leaking(results: Results) -> list[str]:
 
 
 def _board_name(note: SeriesNote) -> str:
-    """The case of the test, which differs even if two boards have the same MAC, and the MAC."""
+    """Parameter id of the test, then the board's MAC. The MAC alone may not be unique, so the id precedes it."""
     case = note.test.rpartition("[")[2].removesuffix("]")
     return f"{case} {note.board}" if note.board else case

@@ -84,7 +84,7 @@ class ReleaseComparison:
 
 @cache
 def load_bands() -> tuple[Reason, ...]:
-    """The listed bands: the rows of run_to_run.toml, and those of fidelity.toml that apply to every pair of runs."""
+    """Load the bands: the rows of run_to_run.toml, and those of fidelity.toml that apply to every pair of runs."""
     return (*load_reasons(BANDS_FILE), *(reason for reason in load_reasons() if reason.every_run))
 
 

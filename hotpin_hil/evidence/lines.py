@@ -93,7 +93,7 @@ def json_keys(line: type[ResultsLine]) -> list[str]:
 
 
 def read_line(row: Mapping[str, Any]) -> ResultsLine | None:
-    """The line that this JSON data describes; None for a note or a log about something unknown.
+    """Convert JSON data to a line; None for a note or a log about something unknown.
 
     Raises:
         KeyError: A field is missing; the message is its key.
@@ -269,7 +269,7 @@ class EndLine(ResultsLine):
 
 @dataclass(frozen=True)
 class BoardNote(ResultsLine):
-    """Identity that a board reports (sys.info, PROTOCOL.md §3)."""
+    """Identity that a board reports: the reply to `sys.info`."""
 
     kind, about = NOTE, "board"
 
@@ -437,7 +437,7 @@ class _MomentLine(ResultsLine):
 
 @dataclass(frozen=True)
 class EventNote(_MomentLine):
-    """An event of the board, with the names and fields of PROTOCOL.md §3."""
+    """An event that the board sent, with the names and fields of the firmware (its calls of telemetry_event_begin)."""
 
     kind, about = NOTE, "event"
 
@@ -452,7 +452,7 @@ class EventNote(_MomentLine):
 
 @dataclass(frozen=True)
 class ReplyNote(_MomentLine):
-    """A reply that the report needs, with the fields of PROTOCOL.md §3.
+    """A reply that the report needs, with the firmware's own fields (firmware/README.md, "The test console").
 
     `mode.ledger` describes the newest transition, `mem.thresholds` the thresholds from this moment on. `heap.regions`
     accompanies a HeapNote. Of `sys.resources`, only the heaps at the start of a test are kept.

@@ -22,7 +22,7 @@ MARGINAL_SHARE = 0.10
 
 
 class Verdict(StrEnum):
-    """The result of a test or a requirement, for one board and one build (PROTOCOL.md §4)."""
+    """The result of a test or a requirement, for one board and one build (docs/verdicts.md)."""
 
     FAIL = "FAIL"
     UNSET = "UNSET"

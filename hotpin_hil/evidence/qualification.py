@@ -46,7 +46,7 @@ _FAILED = (Verdict.FAIL, Verdict.UNSET)
 
 
 def qualify(results: Results) -> dict[str, Any]:
-    """Return the content of qualification.json (PROTOCOL.md §4)."""
+    """Return the content of qualification.json (schemas/qualification.schema.json)."""
     evidence = results.run.evidence
     kind = next(kind for kind, gives in EVIDENCE.items() if gives == evidence)
     rows = results.run.requirements

@@ -30,7 +30,7 @@ _LESS_IS_BETTER_UNITS = ("ms", "us", "s", "B/cycle")
 
 
 class Effect(StrEnum):
-    """Effect of a change on a release."""
+    """Whether a change makes the candidate better or worse."""
 
     REGRESSION = "regression"
     IMPROVEMENT = "improvement"

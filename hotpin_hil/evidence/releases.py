@@ -102,7 +102,7 @@ def read_release(path: Path, label: str) -> Release:
 
 
 def release_of(results: Results, label: str) -> Release:
-    """A side of a comparison, from results that are already in memory."""
+    """Make a side of a comparison from results that are already in memory."""
     return Release(Run(label, results), qualify(results))
 
 

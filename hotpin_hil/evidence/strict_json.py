@@ -12,7 +12,7 @@ DEPTH_MAX = 32
 
 
 def read_object(line: bytes) -> dict[str, Any]:
-    """The JSON object in a line.
+    """Parse a line that must be one JSON object in ASCII.
 
     Raises:
         ValueError: The line is anything else; the message says what is wrong.

@@ -94,7 +94,7 @@ class Waiver:
         )
 
     def allows(self, measured: Measured) -> bool:
-        """Whether a value outside its limit is not worse than the bound."""
+        """Whether the waiver covers this value: between limit and bound, or equal to the bound of an exact limit."""
         value, edge = measured.value, _edge(measured)
         if is_number(value) and is_number(edge) and is_number(self.bound):
             return min(edge, self.bound) <= value <= max(edge, self.bound)

@@ -259,9 +259,9 @@ class Channel:
         """
         deadline = self.deadline(timeout_s)
         while True:
-            remaining_s = (
-                deadline.remaining_s()
-            )  # before locking the channel: an emulator answers only while its output is read
+            # Not under the lock: this may ask QEMU for its clock. QEMU answers only while the reader thread drains its
+            # output, which needs the lock.
+            remaining_s = deadline.remaining_s()
             with self._cond:
                 result = found()
                 if result is not None:

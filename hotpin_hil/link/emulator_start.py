@@ -2,7 +2,7 @@
 
 Espressif's QEMU gives each core its own PSRAM, so a lock in PSRAM that one core takes never becomes free for the other
 core. Also, a core that the host pauses while the flash cache is off may read from the cache. Both cause a panic that
-looks like a fault of the firmware. No test can cause a panic before the firmware is ready, so such a boot is repeated.
+looks like a firmware fault. No test can cause a panic before the firmware is ready, so such a boot is repeated.
 """
 
 from __future__ import annotations

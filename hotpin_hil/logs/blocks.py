@@ -52,7 +52,11 @@ class BlockCutter:
         """Whole lines that do not fill a window yet."""
 
     def feed(self, data: bytes) -> bytes:
-        """The lines of the windows that `data` completes."""
+        """Take the next bytes of the log.
+
+        Returns:
+            The lines of each window that is now full (live: each complete line), without prefixes and colours.
+        """
         return self._windows(self._whole_lines(self._decoder.feed(data)))
 
     def close(self) -> bytes:

@@ -38,7 +38,7 @@ _SIGNS_IN_LOG_LINES = (TIMES, LOADER, APPLICATION)
 
 
 class LineClock(Protocol):
-    """What the handlers need to know about lines that the scanner counts but does not pass on."""
+    """The scanner's clock and line count, which include the lines that it counts but does not pass to the handlers."""
 
     @property
     def headed_lines(self) -> int:

@@ -47,7 +47,7 @@ class LogClocks:
         self._core.restart()
 
     def take(self, number: int, t_ms: int, end: int, *, is_core: bool) -> bool:
-        """As `BoardClock.take`; `is_core` tells whether the line is the Arduino core's."""
+        """Advance one of the clocks, see `BoardClock.take`; `is_core`: the line is from the Arduino core."""
         clock, other = (self._core, self._log) if is_core else (self._log, self._core)
         is_fall = clock.take(number, t_ms, end)
         if is_fall:

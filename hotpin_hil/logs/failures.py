@@ -24,7 +24,7 @@ _CAMERA_FAILED = re.compile(
 _NO_FRAME = re.compile(r"Failed to get (?:the )?frame(?: on time|: timeout)")
 _FRAME_BUFFER = re.compile(r"Allocating (\d{1,10}) Byte frame buffer in (\w{1,20})")
 CRASH_TAG = "esp32.crash"
-"""Tag of ESPHome's report of a crash in the run before."""
+"""Tag of ESPHome's report of a crash in the previous run."""
 _BROWN_OUT = re.compile(r"^\W{0,3}Brownout detector was triggered")
 _CORRUPT = re.compile(
     r"CORRUPT HEAP: .{0,60}? at 0x[0-9a-fA-F]{8}(?:\. ?Expected 0x([0-9a-fA-F]{1,8}) got 0x([0-9a-fA-F]{1,8}))?"

@@ -37,7 +37,7 @@ def is_decoded_address(text: bytes) -> bool:
 
 @dataclass
 class LogFormat:
-    """Counts of a file's format features, named as in `facts/log_analysis.md`."""
+    """Counts of a file's format features."""
 
     ansi_lines: int = 0
     broken_ansi_lines: int = 0

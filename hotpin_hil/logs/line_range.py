@@ -34,7 +34,7 @@ class LineRange:
         return f"lines {self.first:,} {last}, from boot {self.boot}"
 
     def cut(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
-        """The text of the part, as UTF-8."""
+        """Cut the part out of the log; yields its text as UTF-8."""
         before = 0
         for block in _decoded(chunks):
             count = block.count(b"\n")

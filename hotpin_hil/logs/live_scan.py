@@ -14,7 +14,10 @@ _TIME = re.compile(rb"[EWIDV] \((\d{1,10})\) ")
 
 
 class LiveLineScanner(LineScanner):
-    """A scanner that does not wait for later lines, unless a time goes back: only later lines show a restart."""
+    """A scanner that does not wait for later lines, except after a time that goes back.
+
+    Only the later lines show whether that time is a restart or damage.
+    """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

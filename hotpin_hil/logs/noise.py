@@ -30,7 +30,7 @@ class Noise:
         return (line.level, line.tag) == (self.level, self.tag) and bool(re.fullmatch(self.text, line.text))
 
     def count(self, log: str) -> int:
-        """Number of occurrences in a console log, including those after a fragment of another line."""
+        """Count the occurrences in a console log, including those after a fragment of another line."""
         line = rf"{re.escape(self.level)} \(\d+\) {re.escape(self.tag)}: {self.text}"
         return len(re.findall(line, log))
 

@@ -10,7 +10,7 @@ from hotpin_hil.protocol.events import quote
 
 
 def read_lines(chunks: Iterable[bytes], wanted: Collection[int]) -> dict[int, str]:
-    """The wanted lines, by number, without colours and the terminal's prefix.
+    """Read the wanted lines: number -> text without colours and the terminal's prefix.
 
     Args:
         chunks: the log from its start, in chunks of any size; it is read up to the last wanted line.

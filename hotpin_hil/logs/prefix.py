@@ -1,7 +1,7 @@
 """Prefixes that a terminal puts in front of each line: a time stamp, a host name, a quotation mark, an indent.
 
 A prefix is detected in the lines themselves: it is the text in front of lines that certainly come from the board, and
-it has the same shape in most lines. Digits may differ from line to line, and so may the names of months and days.
+it has the same shape in most lines. Digits, and month and day names, may differ from line to line.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class PrefixRemover:
         self._is_first = True
 
     def remove(self, window: bytes) -> bytes:
-        """The lines of a window without their prefix.
+        """Remove the prefix from the lines of a window.
 
         A monitor can switch its time stamps on and off, so the search for a prefix is repeated in a window where the
         known prefix is rare, or where headers are within lines.
@@ -73,7 +73,7 @@ class LivePrefixRemover:
         self._recent: deque[bytes] = deque(maxlen=LIVE_LINES)
 
     def remove(self, lines: bytes) -> bytes:
-        """The next whole lines without their prefix."""
+        """Remove the prefix from the next whole lines."""
         if self._prefix is None and not _may_have_prefix(lines):
             self._recent.extend(line + b"\n" for line in lines.split(b"\n")[-LIVE_LINES - 1 : -1])
             return lines

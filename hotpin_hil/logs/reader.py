@@ -24,7 +24,7 @@ CHUNK = 64 * 1024
 
 
 def read_events(data: bytes) -> list[ev.LogEvent]:
-    """All events of a log, or of a part of a log."""
+    """Read a log, or a part of it; yields all its events."""
     reader = LogReader()
     return [*reader.feed(data), *reader.close()]
 

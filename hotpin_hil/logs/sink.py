@@ -42,6 +42,6 @@ class EventSink:
         self.emit(ev.Unreadable(*place, what=what, reason=reason, quote=ev.quote(line.whole)))
 
     def take(self) -> list[ev.LogEvent]:
-        """The events since the last call."""
+        """Return the events since the last call, and forget them."""
         taken, self._events = self._events, []
         return taken

@@ -197,7 +197,7 @@ class Panic:
 
 
 def parse_backtrace(text: str) -> tuple[tuple[StackFrame, ...], str] | None:
-    """The frames of a `Backtrace:` line, and the mark at its end, such as CORRUPTED; None for any other line."""
+    """Parse a `Backtrace:` line: its frames, and the mark at its end, such as CORRUPTED; None for any other line."""
     found = _BACKTRACE.search(text)
     if found is None:
         return None

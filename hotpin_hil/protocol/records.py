@@ -136,7 +136,7 @@ class RecordScanner:
         self._base += count
 
     def _take(self, head: re.Match[bytes]) -> tuple[Record | Corrupt | None, int]:
-        """The item that starts at `head`, and its length; (None, 0) if more bytes are needed to decide."""
+        """Parse the item that starts at `head`, and its length; (None, 0) if more bytes are needed to decide."""
         start = head.start()
         window = bytes(self._buffer[start : start + SPAN_MAX])
         offset = self._base + start

@@ -9,12 +9,12 @@ from hotpin_hil.errors import UsageError
 from hotpin_hil.protocol.crc import crc16
 
 REQUEST_MAX = 240
-"""Longest request without its newline, bytes (PROTOCOL §3)."""
+"""Longest request without its newline, bytes."""
 
 HARNESS_ID_MAX = 59_999
 """Largest id that the harness gives to its requests; tests that send requests themselves use larger ones."""
 ID_MAX = 65_535
-"""Largest id (PROTOCOL §3)."""
+"""Largest id of a request."""
 
 _PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.,;:+/=|")
 

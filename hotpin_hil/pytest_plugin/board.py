@@ -160,7 +160,7 @@ class BoardPlugin:
         return self.channel.text().decode("utf-8", errors="replace") if self.channel else ""
 
     def host_fault(self) -> HostError | None:
-        """A fault of this machine that affected the board of the running test."""
+        """A host fault that affected the board of the running test; None if there was none."""
         return self._session.board.host_fault() if self._is_prepared and self.board.is_chosen else None
 
     def chip_answers(self) -> bool:

@@ -23,8 +23,8 @@ def balanced(tests: Sequence[str], durations: dict[str, float], workers: int) ->
     Args:
         tests: names of the tests.
         durations: expected duration of each known test, in seconds. A new test counts as the longest.
-        workers: number of workers, at least 1. Each starts with two tests: behind each of the longest comes one of the
-            shortest, because it has to wait.
+        workers: number of workers, at least 1. pytest-xdist gives each worker two tests at the start, so each of the
+            longest tests is followed by one of the shortest, which has to wait for it.
 
     Returns:
         Indices of the tests.

@@ -18,13 +18,13 @@ UNITS = (
 
 
 def burn_in_table(found: Sequence[BurnIn]) -> Table | None:
-    """One row per memory and board, and one per memory for the sum of all boards; None without a burn-in."""
+    """One row per memory type and board, and one per memory type for the sum of all boards; None without a burn-in."""
     rows = [row for burn_in in found for row in _rows(burn_in)]
     return Table(COLUMNS, tuple(rows)) if rows else None
 
 
 def drift_lines(found: Sequence[BurnIn]) -> list[str]:
-    """For each memory, the drift between the boards; empty if there is only one board."""
+    """For each memory type, the drift between the boards; empty if there is only one board."""
     return [_drift(burn_in) for burn_in in found if len(burn_in.changes) > 1]
 
 

@@ -236,7 +236,7 @@ def plain(axes: Any, *, grid: str = "y") -> None:
 def thinned(values: Sequence[float], buckets: int) -> list[int]:
     """Indices of a series, thinned out for a drawing.
 
-    Keeps the first, last, least and greatest value of each of `buckets` equal parts, so that no extreme is hidden. A
+    Keeps the first, last, lowest and highest value of each of `buckets` equal parts, so that no extreme is hidden. A
     short series is kept completely.
     """
     count = len(values)

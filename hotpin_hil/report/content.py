@@ -126,7 +126,7 @@ class Content:
     """The history in flash, across the board's resets."""
     burn_in: Table | None
     burn_in_notes: list[str]
-    """The units of the table, and the drift between the boards for each memory."""
+    """The units of the table, and the drift between the boards for each memory type."""
     leaks: list[Chart]
     more_leaks: list[str]
     profile: list[Chart]

@@ -1,7 +1,7 @@
 """Diagnoses memory problems of a test from its notes in results.jsonl.
 
-The board's events, complaints and panics pass through the same handlers and the same diagnosis as a console log, so a
-report and `hotpin-hil analyze` agree about the same events.
+The board's events, errors, warnings and panics pass through the same handlers and the same diagnosis as a console log,
+so a report and `hotpin-hil analyze` agree about the same events.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class _Replay:
         )
 
     def complaints(self, waiting: list[ComplaintNote], until_ms: int | None = None) -> None:
-        """Remove the complaints logged before a time (None: all) from the front of the list, and feed their text."""
+        """Remove the errors and warnings before a time (None: all) from the front of the list, and feed their text."""
         while waiting and (until_ms is None or (waiting[0].t or 0) <= until_ms):
             self.text(waiting.pop(0).text)
 

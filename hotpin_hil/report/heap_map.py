@@ -33,7 +33,7 @@ ROW_PT = 15
 class DrawnHeap:
     """One heap: the user address of its first block, and the usable bytes of each block, negative if free.
 
-    The next block's address is the sum of this address, the size and BLOCK_HEADER (`heap.blocks`, PROTOCOL.md §3).
+    The next block's address is the sum of this address, the size and BLOCK_HEADER (`heap.blocks`, firmware/README.md).
     """
 
     start: int

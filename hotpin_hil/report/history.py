@@ -41,7 +41,7 @@ def history_lines(rows: Sequence[HistoryRow]) -> list[str]:
             shown.append(f"-- reset: boot {row.boot_count} --")
         shown.append(line)
     shown.append(
-        f"{_in_words(rows)} Memories: minimum free / minimum largest block, KB, worst fragmentation."
+        f"{_in_words(rows)} Memory types: minimum free / minimum largest block, KB, worst fragmentation."
     )
     return [printable(line) for line in shown]
 

@@ -29,7 +29,7 @@ BOOTS_DRAWN = 40
 _COLOURS = (BLUE, ORANGE, GREEN, INK, RED, FAINT)
 _HEAD_PT, _PANEL_PT = 45, 120
 HEADROOM = 1.08
-"""Top of the axis, as a share of the greatest reading."""
+"""Top of the axis, as a share of the highest reading."""
 
 
 def memory_chart(every: Sequence[MemorySeries], name: str, title: str) -> Chart | None:

@@ -31,14 +31,14 @@ class OverviewRow:
     """Index of the analysis, from 0."""
     name: str
     gravity: Gravity | None
-    """Gravity of the gravest diagnosis; None without a diagnosis."""
+    """Severity of the most severe diagnosis; None without a diagnosis."""
     boots: int
     lines: int
     summary: str
 
     @property
     def word(self) -> str:
-        """The gravity as a word; NOTHING if there is no diagnosis."""
+        """The severity as a word; NOTHING if there is no diagnosis."""
         return str(self.gravity or NOTHING)
 
 
@@ -59,7 +59,7 @@ def overview(analyses: Sequence[LogAnalysis]) -> list[OverviewRow]:
 
 
 def _summary(analysis: LogAnalysis) -> str:
-    """The names of the diagnoses, the gravest first."""
+    """The names of the diagnoses, the most severe first."""
     found = analysis.diagnoses
     if not found:
         return "no known failure"

@@ -75,7 +75,7 @@ def text_lines(analysis: LogAnalysis, *, is_coloured: bool = False) -> list[str]
 
 
 def _section(title: str, body: Iterable[str], is_coloured: bool) -> list[str]:
-    """A section's lines, escaped. A line that starts with a gravity in capitals is coloured."""
+    """A section's lines, escaped. A line that starts with a severity in capitals is coloured."""
     lines = ["", title, "-" * len(title)] if title else []
     for line in body:
         first = line.partition(" ")[0].lower()

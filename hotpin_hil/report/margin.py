@@ -9,7 +9,7 @@ from hotpin_hil.evidence.model import LimitKind, Value, Verdict
 
 
 def nearest(measurements: Sequence[MeasurementLine]) -> MeasurementLine | None:
-    """Choose the measurement to show: the worst verdict first, then the least margin.
+    """Choose the measurement to show: the worst verdict first, then the smallest margin.
 
     None if several values all match exactly, since their number is more informative than a single value.
     """

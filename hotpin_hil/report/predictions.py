@@ -20,7 +20,7 @@ TYPES = {
     ("psram", False): "PSRAM_LOW",
     ("psram", True): "PSRAM_CRITICAL",
 }
-"""Type of the warning that a prediction of this memory and level announces."""
+"""Type of the warning that a prediction of this memory type and level announces."""
 COLUMNS = (
     "test",
     "mode",

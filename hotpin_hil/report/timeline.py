@@ -1,4 +1,4 @@
-"""Memory over time: free and largest block of the three memories, with modes, events and thresholds."""
+"""Memory over time: free and largest block of the three memory types, with modes, events and thresholds."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ LEVELS = {
     "dma": ("dma_capable_warning", "dma_capable_critical"),
     "psram": ("psram_warning", "psram_critical"),
 }
-"""The thresholds of each memory type (PROTOCOL.md §1)."""
+"""The thresholds of each memory type (`memory_thresholds_t` in memory_manager.h)."""
 
 
 class MarkKind(Enum):
@@ -61,7 +61,7 @@ class MarkKind(Enum):
 
 @dataclass(frozen=True)
 class TimelineSample:
-    """One reading of all memories. Time in ms since the boot, or since the first of several boots."""
+    """One reading of all memory types. Time in ms since the boot, or since the first of several boots."""
 
     t_ms: float
     context: str
@@ -86,7 +86,7 @@ class Span:
 
 @dataclass(frozen=True)
 class Timeline:
-    """All data of one drawing. `thresholds`: when they took effect (ms), and the levels by name (PROTOCOL.md §1)."""
+    """All data of one drawing. `thresholds`: when they took effect (ms), and the levels by name."""
 
     samples: Sequence[TimelineSample]
     marks: Sequence[Mark] = ()

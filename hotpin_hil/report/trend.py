@@ -68,7 +68,7 @@ def figure_name(figure: RunFigure) -> str:
 
 
 def trend_lines(runs: Sequence[Release], trends: Iterable[FigureTrend]) -> list[str]:
-    """One line per figure: its first, least, greatest and newest value."""
+    """One line per figure: its first, lowest, highest and newest value."""
     lines = [f"{len(runs)} runs on {runs[0].run.kind} boards, {_day(runs[0])} to {_day(runs[-1])}"]
     for trend in trends:
         values = [value for value in trend.values if value is not None]

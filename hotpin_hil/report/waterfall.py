@@ -10,7 +10,7 @@ from hotpin_hil.report.chart import FAINT, GREEN, INK, LINE, RED, Chart, Table, 
 
 KB = 1024
 MEMORIES = ("internal", "psram")
-"""Memories in the firmware's ledger."""
+"""Memory types in the firmware's ledger."""
 NAMES = {"internal": "internal RAM", "psram": "PSRAM"}
 
 

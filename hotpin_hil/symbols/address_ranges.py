@@ -19,7 +19,7 @@ _WORDS = {4: "<II", 8: "<QQ"}
 
 
 def read_address_ranges(section: bytes) -> Iterator[tuple[range, int]]:
-    """The address ranges in a section, each with the offset of its compile unit; stops at damage."""
+    """Read the address ranges in a section, each with the offset of its compile unit; stops at damage."""
     at = 0
     while at + _SHORT.size <= len(section):
         length, _, unit, address_bytes, _ = _SHORT.unpack_from(section, at)

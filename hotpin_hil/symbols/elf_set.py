@@ -107,7 +107,11 @@ class ElfSet:
 
 
 def _in_folder(folder: Path) -> list[FirmwareElf]:
-    """The usable ELF files in a folder and the folders in it."""
+    """The usable ELF files under a folder (recursive).
+
+    Raises:
+        UsageError: there are none.
+    """
     found = []
     for path in sorted(folder.rglob("*.elf")):
         try:

@@ -93,7 +93,7 @@ def decode_base64(lines: Iterable[str]) -> bytes:
 
 
 def read_core_dump(path: Path) -> bytes:
-    """A core dump from a file: as it is in flash, as ELF, or as printed on the console, in base64.
+    """Read a core dump from a file: as it is in flash, as ELF, or as printed on the console, in base64.
 
     Raises:
         UsageError: the file cannot be read, or is not a core dump.

@@ -95,7 +95,7 @@ def _by_gdb(gdb: Path, elf: Path, registers: Mapping[str, int], stack: StackMemo
 
 
 def scan_stack(decoder: AddressDecoder, stack: StackMemory) -> list[str]:
-    """The words on the stack that follow a call instruction of the ELF, decoded, in the order of the stack."""
+    """Find the words on the stack that follow a call instruction of the ELF; decoded, in the order of the stack."""
     finder = CallFinder(decoder.elf.path)
     returns = [word for word in stack.words if finder.follows_call(word)]
     calls = decoder.decode(call_address(word, Machine.RISCV) for word in returns[:CALLS_MAX])

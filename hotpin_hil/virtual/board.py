@@ -51,7 +51,7 @@ class BoardOptions:
         seed: Seed of the board's random numbers.
         time_scale: Virtual seconds per host second; 0 runs as fast as possible.
         paced: Whether the UART transmits at its baud rate instead of at once.
-        registry: List of the ELFs that this checkout built and may run.
+        registry: File that lists the ELFs that this checkout built and may run.
     """
 
     seed: int
@@ -136,7 +136,7 @@ class Esp32Cam:
 
         `holds` is the app in flash, `firmware` the project and version of the app started since the last reset, `said`
         the last message of the board itself since then, `server_pid` the process that serves the board, `host_faults`
-        the faults of the host since the board was started.
+        the host faults since the board was started.
         """
         app = bootlog.app_in(self._flash)
         return {

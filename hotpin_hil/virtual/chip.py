@@ -53,7 +53,7 @@ class Registers:
         }
 
     def read(self, address: int) -> int:
-        """A 32-bit register; unknown ones read 0 until written."""
+        """Read a 32-bit register; unknown registers read 0 until written."""
         if address == UART_CLKDIV:
             return CRYSTAL_HZ // max(self._host_baud(), 1)
         if address in self._fixed:

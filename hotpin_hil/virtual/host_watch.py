@@ -1,4 +1,4 @@
-"""Detects faults of the host that affect a virtual board, so that they are not blamed on the firmware."""
+"""Detects host faults that affect a virtual board, so that they are not blamed on the firmware."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _FROM_OUTSIDE = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, s
 """Signals that an error in the program itself never causes."""
 
 HostFault = dict[str, str]
-"""A fault of the host: its `text` and `remedy`."""
+"""A host fault: its `text` and `remedy`."""
 
 
 class HostWatch:
-    """Collects the faults of the host since the board was started."""
+    """Collects the host faults since the board was started."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()

@@ -187,7 +187,7 @@ class FlashedApp:
 
 
 def parse_app_descriptor(data: bytes) -> FlashedApp | None:
-    """The descriptor at the start of segment 0, or None if there is none."""
+    """Parse the descriptor at the start of segment 0; None if there is none."""
     if len(data) < APP_DESCRIPTOR.size:
         return None
     fields = APP_DESCRIPTOR.unpack(data[: APP_DESCRIPTOR.size])

@@ -89,7 +89,7 @@ def to_binary(partitions: list[Partition]) -> bytes:
 
 
 def parse_binary(table: bytes) -> Iterator[Partition]:
-    """The entries of a flashed table, up to the first invalid entry; the MD5 is not checked."""
+    """Parse a flashed table, up to the first invalid entry; the MD5 is not checked."""
     for magic, type_, subtype, offset, size, label, flags in ENTRY.iter_unpack(
         table[: len(table) // ENTRY.size * ENTRY.size]
     ):

@@ -89,7 +89,7 @@ class Program:
 
     @classmethod
     def load(cls, elf: bytes) -> Program:
-        """The program for these bytes. The last few are cached, because the boards of one process share them."""
+        """Load a program. The last few are cached, because the boards of one process share them."""
         sha256 = hashlib.sha256(elf).hexdigest()
         if sha256 not in cls._cache:
             while len(cls._cache) >= 4:

@@ -304,7 +304,7 @@ def names() -> list[str]:
 
 
 def load(name_or_path: str | Path = DEFAULT_PROFILE) -> BoardProfile:
-    """A shipped profile by name, or any profile by the path of its TOML file.
+    """Load a shipped profile by name, or any profile by the path of its TOML file.
 
     Raises:
         ProfileError: there is no such profile, or it is not valid.
@@ -380,7 +380,7 @@ class Placed:
 
 @dataclass(frozen=True)
 class Explanation:
-    """Result of a ledger: figures per memory (see MEMORIES), address of each held block, all blocks."""
+    """Result of a ledger: figures per memory type (see MEMORIES), address of each held block, all blocks."""
 
     figures: Mapping[str, Figures]
     placed: tuple[Placed, ...]

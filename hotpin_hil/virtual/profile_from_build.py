@@ -104,7 +104,7 @@ class _Elf:
 
 
 def read_build(build: Path) -> BuiltMap:
-    """The memory map of a build: a build directory or an ELF file. Raises BuildError if it is neither."""
+    """Read the memory map of a build: a build directory or an ELF file. Raises BuildError if it is neither."""
     path = _elf_file(build)
     try:
         with path.open("rb") as file:

@@ -1,4 +1,4 @@
-"""Checks what `hotpin-hil analyze` prints for one or several logs: gravity, excerpts, parts, comparison, exit
+"""Checks what `hotpin-hil analyze` prints for one or several logs: severity, excerpts, parts, comparison, exit
 status."""
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def documents(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> lis
     return [json.loads(line) for line in out.splitlines()]
 
 
-# --- Gravity ---
+# --- Severity ---
 
 
 def test_every_diagnosis_of_the_code_has_a_topic_and_a_gravity() -> None:

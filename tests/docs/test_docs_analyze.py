@@ -74,11 +74,11 @@ EXAMPLES: dict[str, tuple[str, str]] = {
     ),
     "cpu-lockup": ("reset 0x1a", BOOT + RESET.format(26, "CPU_LOCKUP")),
     "panic-before": (
-        "a panic as the reset reason that the firmware prints, ESPHome's `CRASH DETECTED ON PREVIOUS BOOT`",
+        "a reset reason, printed by the firmware, that names a panic; ESPHome's `CRASH DETECTED ON PREVIOUS BOOT`",
         BOOT + "Reset reason: Software reset due to exception/panic\n",
     ),
     "DIAG-04": (
-        "statistics before a transition, a panic, a reset and its report (HotPin)",
+        "in this order: statistics before a transition, a panic, a reset, the report of the reset (HotPin)",
         BOOT + "I (9000) STATE_MGR: === TRANSITION TO VOICE MODE ===\n" + panic("X", 0x3F800000)
         + RESET.format(12, "SW_CPU_RESET"),
     ),
@@ -91,12 +91,13 @@ EXAMPLES: dict[str, tuple[str, str]] = {
         BOOT + "CORRUPT HEAP: Bad tail at 0x3ffda678. Expected 0xbaad5678 got 0xbaad5600\n",
     ),
     "hardware-watchdog": (
-        "reset 0x7, 0x8, 0x9, 0xb, 0xd, 0x10, 0x11 or 0x12 without a panic or a fault of the flash, or as the reset "
-        "reason that the firmware prints",
+        "reset 0x7, 0x8, 0x9, 0xb, 0xd, 0x10, 0x11 or 0x12 with no preceding panic or flash fault; or a watchdog named "
+        "in the reset reason that the firmware prints",
         BOOT + RESET.format(8, "TG1WDT_SYS_RESET"),
     ),
     "brown-out": (
-        "`Brownout detector was triggered`, reset 0xf, or as the reset reason that the firmware prints",
+        "`Brownout detector was triggered`, reset 0xf; or a brown-out named in the reset reason that the firmware "
+        "prints",
         BOOT + "Brownout detector was triggered\n",
     ),
     "blank-flash": ("`invalid header: 0xffffffff`", BOOT + "invalid header: 0xffffffff\n"),
@@ -151,11 +152,12 @@ EXAMPLES: dict[str, tuple[str, str]] = {
         "E (5852) task_wdt: CPU 1: usb_task\n",
     ),
     "camera-reinit": (
-        "`Detected camera not supported`, other than after power-on",
+        "`Detected camera not supported`, except right after power-on",
         BOOT.replace("0x1 (POWERON", "0xc (SW_CPU") + "E (9000) camera: Detected camera not supported.\n",
     ),
     "camera-not-supported": (
-        "`Detected camera not supported` after power-on", BOOT + "E (9000) camera: Detected camera not supported.\n"
+        "`Detected camera not supported` right after power-on",
+        BOOT + "E (9000) camera: Detected camera not supported.\n",
     ),
     "camera-not-found": (
         "a camera's error 0x105 (`ESP_ERR_NOT_FOUND`) or 0x20001",
@@ -196,7 +198,7 @@ def diagnosis(id_: str) -> Diagnosis:
 
 def table() -> str:
     """The table of diagnoses that the page must have, in Markdown."""
-    lines = ["| in the log | diagnosis | gravity | what to do |", "|---|---|---|---|"]
+    lines = ["| in the log | diagnosis | severity | what to do |", "|---|---|---|---|"]
     for topic in TOPICS:
         for id_ in topic.ids:
             found = diagnosis(id_)

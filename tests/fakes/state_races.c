@@ -794,7 +794,7 @@ static void stopping_a_deaf_task(void)
     expect_state(SYSTEM_STATE_VOICE_ACTIVE, "after a stop that timed out");
     state_manager_get(&info);
     if (s_stt_is_asked || info.previous != SYSTEM_STATE_ERROR) {
-        fail("the capture task is %s, the state before was %s", s_stt_is_asked ? "asked to end" : "running",
+        fail("the capture task is %s, the previous state was %s", s_stt_is_asked ? "asked to end" : "running",
              state_manager_name(info.previous));
     }
 }

@@ -283,7 +283,7 @@ def test_leaks_are_judged_by_records_or_fresh_boxes_only() -> None:
         log += firmware.sample("Before Voice Transition", 9_000, t=2_000 + cycle)
         log += firmware.sample(
             "After Voice Transition", 9_000, t=2_000 + cycle
-        )  # stale: the same figures as the sample before
+        )  # stale: the same figures as the previous sample
     states = MatchedStates()
     for event in read_events(log):
         states.feed(event)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 MEMORIES = {"internal": "internal_ram", "dma": "dma_capable", "psram": "psram"}
-"""Prefix of a memory's statistics → prefix of its thresholds, in the order in which a check reads the memories."""
+"""Prefix of a memory type's statistics → prefix of its thresholds, in the order in which a check reads the types."""
 HYSTERESIS_BYTES, HYSTERESIS_POINTS = 1024, 5
 AUDIO_RESTART_PERCENT = 40
 

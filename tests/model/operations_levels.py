@@ -35,7 +35,7 @@ def set_thresholds(game: Game, default: bool = False, **values: int) -> None:
 
 @operation(memory=st.sampled_from(sorted(MEMORIES)), warning=OFFSETS, critical=OFFSETS)
 def near(game: Game, memory: str, warning: int, critical: int) -> None:
-    """Set a memory's thresholds the given number of bytes above its free memory (negative: below)."""
+    """Set a memory type's thresholds the given number of bytes above its free memory (negative: below)."""
     free = game.known()[f"{memory}_free"]
     prefix = MEMORIES[memory]
     set_thresholds(game, **{
@@ -78,7 +78,7 @@ def near_all(game: Game, offsets: str) -> None:
     far=st.integers(0, 1),
 )
 def edges(game: Game, memory: str, level: str, edge: int, far: int) -> None:
-    """Enter a memory's level, then leave it, each time `edge` bytes from the value at which the level changes."""
+    """Enter a memory type's level, then leave it, each time `edge` bytes from the value at which the level changes."""
     free, prefix = game.known()[f"{memory}_free"], MEMORIES[memory]
     other = "critical" if level == "warning" else "warning"
     rest = {"critical": 0, "warning": free + 100_000 if far else None}[other]

@@ -136,7 +136,7 @@ def _check_ledger(game: Game, to: str, fails: str) -> None:
 
 
 def _check_baseline(game: Game, name: str) -> None:
-    """The free memory after a mode's first entry must be its baseline; later entries must not change it."""
+    """Check that a mode's baseline is the free memory after its first entry; later entries must not change it."""
     if name in game.baselines or len(game.baselines) >= STATES_MAX:
         return
     entered = next(row for row in game.watcher.history.rows() if row["context"].startswith("After"))

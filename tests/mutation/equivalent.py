@@ -28,7 +28,7 @@ class Equivalent:
 
 
 def load(path: Path = FILE) -> list[Equivalent]:
-    """All entries of equivalent.toml."""
+    """Load all entries of equivalent.toml."""
     return [Equivalent(**row) for row in read_tables(path, "equivalent")]
 
 

@@ -58,7 +58,7 @@ class OutcomesFile:
 
 
 def _read(line: str) -> Any:
-    """A line's JSON value; None for an incomplete line, which a killed run may leave at the end."""
+    """Parse a line; None if it is incomplete, as a killed run may leave the last one."""
     try:
         return json.loads(line)
     except json.JSONDecodeError:

@@ -1,5 +1,7 @@
-"""Finds the tests that reach a line of the firmware, measured with gcov and kept until the firmware or the tests
-change."""
+"""Finds which tests reach a given line of the firmware.
+
+The coverage is measured with gcov, and cached until the firmware or the tests change.
+"""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ def time_of(order: list[int], durations: list[float], workers: int) -> float:
 
 
 def test_long_tests_are_not_left_for_the_end() -> None:
-    """One test of 20 s at the end of the source would let the other boards wait."""
+    """In file order, a 20 s test that comes last would leave the other boards idle."""
     durations = [1.0] * 40 + [20.0]
     names = [str(index) for index in range(41)]
     order = balanced(names, dict(zip(names, durations, strict=True)), 3)

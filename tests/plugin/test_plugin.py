@@ -449,7 +449,7 @@ def test_unplugged(unplugged): pass
 
 
 def test_broken_fixture_is_shown_with_file_and_line(suite: Suite) -> None:
-    """The report of a broken fixture must contain a traceback for its author; for an error of the bench, the message is
+    """The report of a broken fixture must contain a traceback for its author; for a bench error, the message is
     enough."""
     result = suite.run(BROKEN_FIXTURES)
     result.stdout.fnmatch_lines(

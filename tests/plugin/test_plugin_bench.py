@@ -75,8 +75,14 @@ def test_board_with_another_mac_than_the_bench_file_is_blocked(suite: Suite) -> 
             ("--board-name", "cam-1"),
             "--board-name cam-1 names a board of a bench (also give --bench FILE",
         ),
-        (("--bench=bench.toml", "--board-name", "cam-2"), "bench.toml has no board cam-2 (it has cam-1"),
-        (("--bench=bench.toml", "--board-mac", MAC[:-1] + "9"), f"bench.toml has no board {MAC[:-1]}9"),
+        (
+            ("--bench=bench.toml", "--board-name", "cam-2"),
+            "bench.toml has no board named cam-2 (it has cam-1",
+        ),
+        (
+            ("--bench=bench.toml", "--board-mac", MAC[:-1] + "9"),
+            f"bench.toml has no board with MAC {MAC[:-1]}9",
+        ),
         (("--bench=bench.toml", "--board-mac", "cam-1"), "--board-mac cam-1 is not a MAC"),
         (("--bench=bench.toml", "--board", "hardware"), "bench.toml has no hardware board (it has cam-1"),
         (

@@ -1,4 +1,4 @@
-"""Tests the contents of the results besides verdicts, also if a run or a worker was killed."""
+"""Tests the contents of the results besides verdicts, even if a run or a worker was killed."""
 
 from __future__ import annotations
 

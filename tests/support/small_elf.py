@@ -38,7 +38,7 @@ MIDDLE_CALL, OUTER_CALL = 9, 14
 
 
 def build_elf(folder: Path, *options: str) -> Path:
-    """The program, compiled with these options besides -O1."""
+    """Compiles the program with these options besides -O1; returns the ELF file."""
     compiler = shutil.which("gcc")
     if compiler is None:
         pytest.skip("gcc is not installed")

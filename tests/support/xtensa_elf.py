@@ -50,7 +50,7 @@ def write_elf(
         path: the file.
         idf: version in the app descriptor.
         machine: architecture.
-        regions: start, size and type of each memory.
+        regions: start, size and type of each memory region.
         reserved: start and end of each reserved range.
         symbols: additional symbols with their addresses.
         code: addresses of a section for code.

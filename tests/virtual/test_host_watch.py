@@ -1,4 +1,4 @@
-"""Tests that a virtual board detects faults of the host, and keeps running if the host has no file handles left."""
+"""Tests that a virtual board detects host faults, and keeps running if the host has no file handles left."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * The board's flash: a mapped file, so that written data survives any end of this process.
+ * The board's flash: a mapped file, so that written data survives no matter how this process ends.
  */
 #include "chip/flash.h"
 

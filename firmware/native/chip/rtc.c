@@ -2,7 +2,8 @@
  * SPDX-License-Identifier: Apache-2.0
  *
  * RTC slow memory: the section rtc_noinit (RTC_NOINIT_ATTR) is on separate pages, mapped from rtc_file, so
- * that it survives any end of the process. The last bytes of the file contain the runtime's own reset hint.
+ * that it survives no matter how the process ends. The last bytes of the file contain the runtime's own
+ * reset hint.
  */
 #include "chip/rtc.h"
 

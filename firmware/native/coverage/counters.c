@@ -1,8 +1,8 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * gcov's counters in a shared file, so that they survive any end of the process: a virtual board kills its
- * firmware at each reset. Only builds with HOTPIN_COVERAGE contain this file.
+ * gcov's counters in a shared file, so that they survive no matter how the process ends: a virtual board
+ * kills its firmware at each reset. Only builds with HOTPIN_COVERAGE contain this file.
  *
  * HOTPIN_COUNTERS names the folder of the counter files; without it nothing is kept. With
  * HOTPIN_COUNTERS_DUMP the program only writes gcov's data files from the counters and ends.

@@ -21,7 +21,7 @@ Code and constants are not counted, because the compiler is for another core.
 
 
 def of(assembly: str) -> Counter[str]:
-    """Counts the bytes in each memory, without the padding that the linker adds between objects."""
+    """Counts the bytes in each memory type, without the padding that the linker adds between objects."""
     found: Counter[str] = Counter()
     section = ""
     for line in assembly.splitlines():

@@ -259,7 +259,10 @@ class Serial(rfc2217.Serial):  # type: ignore[misc]  # pyserial is not typed
             raise SerialException(f"{self.portstr} refused {item.name} = {item.value.hex()} (hex)")
 
     def get_modem_state(self) -> int:
-        """Line states as the server last sent them. With ?poll_modem they are requested again first."""
+        """Modem status lines as the server last sent them.
+
+        With ?poll_modem they are requested again first if the last answer has expired.
+        """
         if self._poll_modem_state and self._modemstate_timeout.expired():
             self.rfc2217_send_subnegotiation(rfc2217.NOTIFY_MODEMSTATE)
             self._wait(lambda: not self._modemstate_timeout.expired(), self._network_timeout)

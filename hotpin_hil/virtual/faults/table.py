@@ -26,7 +26,7 @@ class Argument:
     choices: tuple[str, ...] = ()
 
     def parse(self, fault: str, value: object) -> Value:
-        """The value, which may also be given as text. Raises UsageError if it is invalid."""
+        """Check the value, which may also be given as text. Raises UsageError if it is invalid."""
         if isinstance(self.default, str):
             text = str(value)
             if self.choices and text not in self.choices:
@@ -59,7 +59,7 @@ class Fault:
     arguments: tuple[Argument, ...] = ()
 
     def parse(self, given: Mapping[str, object]) -> Arguments:
-        """All arguments, with defaults for those not given. Raises UsageError for an unknown name or a bad value."""
+        """Check the arguments and add missing defaults. Raises UsageError for an unknown name or a bad value."""
         known = [argument.name for argument in self.arguments]
         for name in given:
             if name not in known:

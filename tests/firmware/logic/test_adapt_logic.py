@@ -53,7 +53,7 @@ class Store:
             lib.adapt_learn(self.store, state.encode(), stats(state, less), ENOUGH)
 
     def apply(self, state: str, less: int = 0, **levels: int) -> dict[str, int]:
-        """The thresholds of a check in this state that differ from the defaults."""
+        """Applies the store to a check in this state; returns the thresholds that differ from the defaults."""
         given = {**DEFAULTS, **levels}
         thresholds = new("memory_thresholds_t *", given)
         name = new("char[]", state.encode())

@@ -52,7 +52,7 @@ class Record:
         return self
 
     def finish(self, time_ms: int = 123, boot: bytes = b"1a2b3c4d", number: int = 7) -> bytes | None:
-        """The record's line; None if the record did not fit."""
+        """Finishes the record; returns its line, or None if the record did not fit."""
         error = lib.telemetry_record_finish(self.r, time_ms, boot, number)
         assert bytes(ffi.buffer(self.buf + self.size, len(CANARY))) == CANARY
         if error == MODULE.const("ESP_ERR_INVALID_SIZE"):

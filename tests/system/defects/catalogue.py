@@ -44,7 +44,7 @@ class Defect:
 
 
 def load(folder: Path = FOLDER) -> list[Defect]:
-    """All rows of the catalogue, file by file. Raises ValueError if two have the same name."""
+    """Load all rows of the catalogue, file by file. Raises ValueError if two have the same name."""
     defects = []
     for path in sorted(folder.glob("*.toml")):
         defects += [_read(row) for row in read_tables(path, "defect")]

@@ -55,7 +55,7 @@ class PlantedRegression:
 
 
 def load_regressions(path: Path = ROWS) -> list[PlantedRegression]:
-    """All rows of the file."""
+    """Load all rows of the file."""
     known = {defect.name: defect for defect in load()}
     rows = []
     for row in read_tables(path, "regression"):

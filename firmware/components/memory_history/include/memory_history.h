@@ -22,7 +22,7 @@ extern "C" {
 #endif
 
 #define MEMORY_HISTORY_ROWS_MIN 145  //!< Minimum number of rows kept, once that number has been written
-#define MEMORY_HISTORY_ROWS_MAX 150  //!< Rows kept at most
+#define MEMORY_HISTORY_ROWS_MAX 150  //!< Maximum number of rows kept
 #define MEMORY_HISTORY_STATE_SIZE 12 //!< Including the terminator
 
 typedef enum {

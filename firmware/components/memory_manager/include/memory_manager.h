@@ -55,7 +55,7 @@ typedef struct {
     uint32_t fragmentation_critical;
 } memory_thresholds_t;
 
-/* clang-format off: one memory per line */
+/* clang-format off: one memory type per line */
 #define MEMORY_THRESHOLDS_DEFAULT()                                                                       \
     {                                                                                                     \
         .internal_ram_warning = 50 * 1024, .internal_ram_critical = 20 * 1024,                            \
@@ -300,8 +300,8 @@ esp_err_t memory_manager_log_stats(const char *context);
 /** Snapshots of this boot, newest first; *count is the number written to out. */
 esp_err_t memory_manager_get_history(memory_snapshot_t *out, size_t max, size_t *count);
 /** Snapshots of the previous boot, newest first, without damaged ones. If that boot's bank is damaged, those
- * of the boot before it; info identifies the boot. ESP_ERR_NOT_FOUND: none survived (after power-on, or if
- * none was logged). info may be NULL. */
+ * of the boot that preceded it; info identifies the boot. ESP_ERR_NOT_FOUND: none survived (after power-on,
+ * or if none was logged). info may be NULL. */
 esp_err_t memory_manager_get_last_boot(memory_last_boot_t *info, memory_snapshot_t *out, size_t max,
                                        size_t *count);
 

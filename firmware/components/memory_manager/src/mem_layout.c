@@ -9,7 +9,8 @@
 #define BLOCK_SPLIT_MIN 16 /* a remainder of at least this size becomes a free block */
 #define HEAP_HEADER 20
 
-/* Largest heap in bytes with 8, or 16, TLSF second-level lists per power of two; larger heaps have 32. */
+/* Per power of two, TLSF has 8 second-level lists in a pool (a heap without HEAP_HEADER) of up to
+ * HEAP_8_CLASSES_MAX bytes, 16 in one of up to HEAP_16_CLASSES_MAX bytes, and 32 in a larger one. */
 #define HEAP_8_CLASSES_MAX 16384
 #define HEAP_16_CLASSES_MAX 262144
 

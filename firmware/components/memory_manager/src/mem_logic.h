@@ -17,7 +17,7 @@
 /** ESP_ERR_INVALID_ARG: a critical level would be reached before its warning level, or is above 100 %. */
 esp_err_t mem_thresholds_check(const memory_thresholds_t *thresholds);
 
-/** State of one memory. Initialise with {0}. */
+/** State of one memory type. Initialise with {0}. */
 typedef struct {
     bool low; //!< Within the warning level, hysteresis included
     bool critical;

@@ -28,7 +28,7 @@ typedef struct {
     uint32_t block_size; //!< Usable bytes of a block, a multiple of 4
     uint32_t count;      //!< Blocks of the pool
     uint32_t used;       //!< Blocks in use
-    uint32_t high_water; //!< Most blocks in use at a time
+    uint32_t high_water; //!< Maximum number of blocks in use at a time
     uint32_t from_heap;  //!< Blocks that came from the heap because the pool was empty
     uint32_t heap_used;  //!< Blocks from the heap that are in use
     uint32_t refused;    //!< Calls to memory_pool_alloc() that returned NULL

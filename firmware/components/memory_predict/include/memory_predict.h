@@ -21,8 +21,8 @@ extern "C" {
 #define MEMORY_PREDICTION_CALLBACKS_MAX 4
 #define MEMORY_PREDICTION_NEVER UINT32_MAX //!< The time cannot be predicted
 
-/** A steady fall of one memory towards one threshold, in the windows of one state. A window ends with a
- * periodic sample, and its value is the lowest free memory since the sample before. */
+/** A steady fall of one memory type towards one threshold, in the windows of one state. A window ends with a
+ * periodic sample, and its value is the lowest free memory since the previous sample. */
 typedef struct {
     const char *memory; //!< "internal", "dma", "psram"
     const char *state;

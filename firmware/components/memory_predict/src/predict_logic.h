@@ -23,7 +23,7 @@
 enum { PREDICT_INTERNAL, PREDICT_DMA, PREDICT_PSRAM, PREDICT_MEMORIES };
 enum { PREDICT_WARNING, PREDICT_CRITICAL, PREDICT_LEVELS };
 
-/** Lowest free bytes of one window, per memory. */
+/** Lowest free bytes of one window, per memory type. */
 typedef struct {
     int32_t free[PREDICT_MEMORIES];
 } predict_window_t;

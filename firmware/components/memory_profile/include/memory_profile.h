@@ -19,7 +19,7 @@
 extern "C" {
 #endif
 
-/** The blocks of one task from one call site in one memory. */
+/** The blocks of one task from one call site in one memory type. */
 typedef struct {
     char task[MEMORY_PROFILE_NAME_SIZE]; /*!< task that allocated the blocks; "(startup)": before the
                                             scheduler ran; "(isr)": an interrupt; "(other)": tasks

@@ -129,8 +129,8 @@ static IRAM_ATTR profile_block_t forget(void *ptr)
     return block;
 }
 
-/** Size of a block that is not in the table because the table was full. 0 if all blocks of this memory are in
- * the table: then the pointer is invalid, and the real function reports that. */
+/** Size of a block that is not in the table because the table was full. 0 if all blocks of this memory type
+ * are in the table: then the pointer is invalid, and the real function reports that. */
 static IRAM_ATTR uint32_t lost_size(void *ptr)
 {
     return s_table.loss.blocks[memory_of(ptr)] > 0 ? size_of(ptr) : 0;

@@ -4,8 +4,8 @@
  * The tables of the allocation profile. The caller provides their memory and the lock.
  *
  * Each block in use has an entry: its address, its size and its row. A row counts the blocks that one task
- * allocated at one call site from one memory. Rows and tasks are never removed, so their numbers are stable.
- * The functions run while interrupts are off, so each takes a bounded time and none allocates.
+ * allocated at one call site from one memory type. Rows and tasks are never removed, so their numbers are
+ * stable. The functions run while interrupts are off, so each takes a bounded time and none allocates.
  */
 #pragma once
 

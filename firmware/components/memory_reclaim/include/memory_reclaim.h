@@ -84,15 +84,15 @@ esp_err_t memory_reclaim_register(memory_reclaim_t *reclaimer);
 esp_err_t memory_reclaim_unregister(memory_reclaim_t *reclaimer);
 
 /**
- * Runs the reclaimers of this memory, cheapest first, until one block of `size` bytes can be allocated. Call
- * it where an allocation or a check failed; then try again once.
+ * Runs the reclaimers of this memory type, cheapest first, until one block of `size` bytes can be allocated.
+ * Call it where an allocation or a check failed; then try again once.
  *
  * @return true if a reclaimer ran and such a block can be allocated now; otherwise false, in particular if
  * reclaimers are already running, or if the caller is an interrupt
  */
 bool memory_reclaim_for(uint32_t caps, size_t size);
 /** As memory_reclaim_for(), but until `enough(context)` is true. If enough is NULL, runs all reclaimers of
- * this memory and returns false. */
+ * this memory type and returns false. */
 bool memory_reclaim_until(uint32_t caps, memory_reclaim_enough_t enough, void *context);
 
 /**

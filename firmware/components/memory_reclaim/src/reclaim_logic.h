@@ -18,7 +18,7 @@ bool reclaim_may_run(const memory_reclaim_t *reclaimer, memory_reclaim_trigger_t
 bool reclaim_count(memory_reclaim_t *reclaimer, uint32_t gain);
 bool reclaim_is_skipped(const memory_reclaim_t *reclaimer);
 
-/** Level of one memory, with hysteresis. Initialise with {0}: above both thresholds. */
+/** Level of one memory type, with hysteresis. Initialise with {0}: above both thresholds. */
 typedef struct {
     bool low;
     bool critical;

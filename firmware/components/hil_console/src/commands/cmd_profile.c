@@ -19,7 +19,8 @@
 
 static const char *const MEMORY_NAMES[] = {"internal", "psram"};
 
-/** Adds bytes, blocks, peak and allocations; with `since`, as changes since the mark, except the peak. */
+/** Appends bytes, blocks, peak and allocations to the record. If `since` is set, appends the changes since
+ * the mark (the last three parameters) instead; the peak is always absolute. */
 static void add_use(telemetry_record_t *record, const memory_profile_use_t *use, bool since, int32_t bytes,
                     int32_t blocks, uint32_t allocations)
 {

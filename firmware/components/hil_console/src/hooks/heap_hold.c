@@ -207,7 +207,8 @@ static void take_down_to(hold_t *hold, uint32_t leave, uint32_t limit)
             pop(hold);
             reserve = reserve < RESERVE_MAX ? reserve * 2 : BLOCK_COST_MIN;
         } else {
-            /* All small blocks come from one hole, a few bytes too large. Fill it and continue elsewhere. */
+            /* The small blocks may all come from one hole that is a few bytes too large. Plug that hole, and
+             * free an older block, so that the next round uses another hole. */
             uint32_t now = free_bytes(hold);
             push(hold, now >= leave + BLOCK_COST_MIN ? now - leave - BLOCK_HEADER : BLOCK_MIN);
             pop_after(hold, 1 + round / 2);

@@ -15,10 +15,10 @@
 
 #include "esp_err.h"
 
-#define HEAP_HOLD_MAX 64 /*!< holds at a time; ids are 1..HEAP_HOLD_MAX */
+#define HEAP_HOLD_MAX 64 /*!< maximum number of holds at a time; ids are 1..HEAP_HOLD_MAX */
 
-/** Most blocks of one hold. For each query the allocator walks all blocks of a heap with interrupts off. With
- * more blocks in PSRAM that takes so long that the UART's input FIFO overflows. */
+/** Maximum number of blocks per hold. For each query the allocator walks all blocks of a heap with interrupts
+ * off. With more blocks in PSRAM that takes so long that the UART's input FIFO overflows. */
 #define HEAP_HOLD_BLOCKS_MAX 4500
 
 typedef struct {

@@ -17,7 +17,6 @@ from fixtures.api_cases import (
     NO_MEM,
     NOT_FOUND,
     OK,
-    PROFILE,
     component_of,
     listed_cases,
     measure_cases,
@@ -180,12 +179,19 @@ def test_second_init_is_refused_and_changes_nothing(device: Device, measure: Mea
 # --- Edge cases of each component ---------------------------------------------------------------------------
 
 
+# Not the cases of the profile: only the profile build has them (test_profile.py).
 @pytest.mark.parametrize(
     "component",
     [
-        pytest.param(component, marks=pytest.mark.requirement(*cases.requirements), id=component or "manager")
-        for component, cases in COMPONENTS.items()
-        if component != PROFILE  # test_profile.py, because only the profile build has it
+        pytest.param("", marks=pytest.mark.requirement("API-03", "API-04"), id="manager"),
+        pytest.param("history", marks=pytest.mark.requirement("FUT-01"), id="history"),
+        pytest.param("predict", marks=pytest.mark.requirement("FUT-02"), id="predict"),
+        pytest.param("crash", marks=pytest.mark.requirement("FUT-03"), id="crash"),
+        pytest.param("optimize", marks=pytest.mark.requirement("FUT-05"), id="optimize"),
+        pytest.param("adapt", marks=pytest.mark.requirement("FUT-06"), id="adapt"),
+        pytest.param("priority", marks=pytest.mark.requirement("FUT-07"), id="priority"),
+        pytest.param("reclaim", marks=pytest.mark.requirement("FUT-08"), id="reclaim"),
+        pytest.param("pool", marks=pytest.mark.requirement("FUT-09"), id="pool"),
     ],
 )
 def test_every_edge_case_gives_the_documented_error(

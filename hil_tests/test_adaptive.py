@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from fixtures.measure import Measure
-from fixtures.memory import INTERNAL, KB, MEMORIES, PSRAM, Heaps, Monitor
+from fixtures.memory import INTERNAL, KB, MEMORIES, PSRAM, SMALLEST_STEP, Heaps, Memory, Monitor
 from fixtures.modes import CAMERA, VOICE, Modes
 from fixtures.variables import static_bytes
 from hotpin_hil.device import Device, LearnedState
@@ -19,6 +19,8 @@ WINDOWS = 40
 SOURCE = "requirement FUT-06"
 MORE = 10 * KB
 MARGIN_MAX = MORE - KB
+UNUSUAL = {"internal": 24 * KB, "dma": 24 * KB, "psram": 200 * KB}
+"""Bytes used in addition, by memory type."""
 ABOVE, DIP = 64, 128
 """Bytes between free memory and the threshold before the test allocates a block, and size of that block. It is larger,
 so free memory crosses the threshold."""
@@ -84,6 +86,47 @@ def test_more_memory_than_usual_is_warned_of_though_the_default_thresholds_hold(
     measure("warnings while learning", len(monitor.warnings(start)), exact=0, source=SOURCE)
 
     check_warning(heaps, monitor, measure, device, learned)
+
+
+@pytest.mark.requirement("FUT-06")
+@pytest.mark.parametrize("memory", MEMORIES, ids=lambda memory: memory.name)
+def test_nothing_is_judged_by_thresholds_that_are_still_learned(
+    device: Device, heaps: Heaps, monitor: Monitor, measure: Measure, memory: Memory
+) -> None:
+    """Uses much more memory than in the first windows, before the thresholds are learned."""
+    start_learning(device, monitor)
+    monitor.samples(4)
+    start = device.mark()
+    held = heaps.hold(memory, UNUSUAL[memory.name])
+    monitor.samples(4)
+    (row,) = (row for row in device.adapt().states if row.state == CAMERA)
+    measure("learned", row.learned, exact=False, source=f"fewer than {WINDOWS} windows")
+    measure("warnings", len(monitor.warnings(start)), exact=0, source=SOURCE)
+    heaps.release(held)
+
+
+@pytest.mark.requirement("FUT-06")
+@pytest.mark.parametrize("memory", MEMORIES, ids=lambda memory: memory.name)
+def test_unusual_use_of_each_memory_type_is_warned_of(
+    device: Device, heaps: Heaps, monitor: Monitor, measure: Measure, memory: Memory
+) -> None:
+    """Learns the thresholds of camera mode, then goes below the one of this memory type."""
+    start_learning(device, monitor)
+    learned = learn(device, monitor, CAMERA)
+    threshold = getattr(learned, memory.name)
+    free = heaps.free(memory.caps)
+    share = (free - threshold) / free
+    measure(
+        "distance of the threshold / free",
+        share,
+        low=0.0,
+        high=0.3,
+        source="the usual use is the free memory",
+    )
+    start = device.mark()
+    heaps.leave(memory, threshold - SMALLEST_STEP)
+    warned = monitor.warning(start, f"{memory.warning}_LOW").data["threshold"]
+    measure("threshold of the warning", warned, "B", exact=threshold, source="mem.adapt")
 
 
 @pytest.mark.requirement("FUT-06")

@@ -15,7 +15,7 @@ from fixtures.audio import tone
 from fixtures.clock import BoardClock
 from fixtures.device import context_is
 from fixtures.measure import Measure
-from fixtures.memory import DMA, KB, Heaps, Monitor, only
+from fixtures.memory import DMA, KB, PSRAM, Heaps, Monitor, only
 from fixtures.modes import CAMERA, VOICE, Modes
 from fixtures.pace import HostPace
 from fixtures.poll import poll
@@ -293,6 +293,33 @@ def test_too_little_memory_for_the_other_mode_is_no_cause(
     monitor.start(INTERVAL_MS)
     monitor.complete_checks(4)
     measure("attempts", attempts(device, start), exact=0, source=SOURCE)
+
+
+def test_warning_level_of_fragmentation_is_no_cause(
+    device: Device, heaps: Heaps, monitor: Monitor, measure: Measure
+) -> None:
+    fragment_for_good(device, heaps)
+    device.thresholds(**only(fragmentation_warning=CRITICAL_PERCENT, fragmentation_critical=100))
+    start = device.mark()
+    device.auto_optimize(True)
+    monitor.start(INTERVAL_MS)
+    monitor.warning(start, "FRAGMENTATION_HIGH")
+    monitor.complete_checks(3)
+    measure("attempts", attempts(device, start), exact=0, source=SOURCE)
+
+
+def test_fragmented_psram_is_a_cause(
+    device: Device, heaps: Heaps, monitor: Monitor, measure: Measure
+) -> None:
+    heaps.split(PSRAM, block=64 * KB)
+    percent = heaps.fragmentation(PSRAM)
+    device.thresholds(**only(fragmentation_warning=percent, fragmentation_critical=percent))
+    start = device.mark()
+    device.auto_optimize(True)
+    monitor.start(INTERVAL_MS)
+    found = optimized(device, start)
+    measure("fragmentation before", found["fragmentation_before"], "%", exact=percent, source="heap.probe")
+    measure("other memory types are fragmented less", heaps.fragmentation(DMA) < percent, exact=True)
 
 
 def test_nothing_happens_when_it_is_off_or_while_the_drivers_are_locked(

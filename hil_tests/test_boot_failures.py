@@ -88,11 +88,12 @@ def test_each_allocation_of_the_start_fails(dut: Any, device: Device, measure: M
 
 
 @pytest.mark.requirement("BOOT-02")
-def test_start_that_cannot_be_counted_has_no_number(device: Device, measure: Measure) -> None:
-    """Makes storing the boot count fail: this boot must report 0, because no two boots may have the same number.
-    The next boot must be counted again."""
+@pytest.mark.parametrize("call", ["nvs_get_u32", "nvs_set_u32"])
+def test_start_that_cannot_be_counted_has_no_number(device: Device, measure: Measure, call: str) -> None:
+    """Makes reading or storing the boot count fail: this boot must report 0, because no two boots may have the same
+    number. The next boot must be counted again."""
     before = device.info().boot_count
-    device.fail_call("nvs_set_u32", boot=True)
+    device.fail_call(call, boot=True)
     measure("boot count", device.reboot().boot_count, exact=0, source="telemetry.h: unknown")
     counted = device.reboot().boot_count - before
     measure(

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from fixtures.measure import Measure
-from fixtures.memory import KB, MEMORIES, Monitor, only
+from fixtures.memory import KB, MEMORIES, PSRAM, Heaps, Monitor, only
 from fixtures.poll import poll
 from hotpin_hil.device import Device
 
@@ -177,3 +177,27 @@ def test_a_callback_may_call_the_manager(device: Device, monitor: Monitor, measu
         measure(f"{name}: result of the call", state["called"], exact="ESP_OK", source="allowed from inside")
         running = device.monitor().running
         measure(f"{name}: monitoring", running, exact=name != "stop_monitoring", source="the call itself")
+
+
+@pytest.mark.requirement("API-09")
+@pytest.mark.parametrize("removed", [0, 1, 3])
+def test_callbacks_around_a_removed_one_are_called(
+    device: Device, heaps: Heaps, monitor: Monitor, measure: Measure, removed: int
+) -> None:
+    """Unregisters the first, an inner or the last of four callbacks: each of the others must be called once for a
+    warning and once for the recovery."""
+    device.callbacks(reset=True, add=4)
+    device.callbacks(remove=removed)
+    device.thresholds(**only(psram_warning=heaps.free(PSRAM.caps) - 4 * KB))
+    monitor.start()
+    start = device.mark()
+    held = heaps.hold(PSRAM, 16 * KB)
+    monitor.warning(start, "PSRAM_LOW")
+    heaps.release(held)
+    device.thresholds(**only())
+    monitor.recovery(start, "PSRAM_LOW")
+    calls = [(call["callback"], call["kind"]) for call in device.callbacks()["calls"]]
+    device.callbacks(reset=True)  # the fixture that compares callbacks with events knows no gaps
+    left = [number for number in range(4) if number != removed]
+    expected = [(number, kind) for kind in ("warning", "recovered") for number in left]
+    measure("calls", str(calls), exact=str(expected), source="memory_manager.h: in the order of registration")

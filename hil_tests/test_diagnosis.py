@@ -165,6 +165,22 @@ def test_no_mem_of_a_driver_shows_in_ledger_and_failed_allocation(
     measure("steps undone", ", ".join(undone), exact="settle.down, camera.stop", source="reverse order")
 
 
+@pytest.mark.needs("camera")
+@pytest.mark.requirement("DIAG-01")
+def test_no_mem_of_the_camera_is_reported_as_such(device: Device, modes: Modes, measure: Measure) -> None:
+    """Makes the camera driver's first allocation of each memory type fail. The driver returns ESP_FAIL then."""
+    modes.warm_up()
+    for caps in ("SPIRAM", "DMA"):
+        modes.to(VOICE)
+        device.fail(caps, nth=1)
+        error = modes.refused(CAMERA)
+        device.fail(off=True)
+        failed = device.mode().failed
+        assert failed is not None
+        measure(f"{caps}: error", error.err, exact="ESP_ERR_NO_MEM", source="camera_controller.h")
+        measure(f"{caps}: bytes are missing", bool(failed.missing), exact=True, source="heap.fail")
+
+
 # --- High fragmentation -------------------------------------------------------------------------------------
 
 

@@ -395,7 +395,7 @@ def test_failed_allocation_has_the_time_of_its_failure(
         is_between = before <= time_ms <= after
         print(f"time {where}: {time_ms} ms, between {before} and {after} ms")
         measure(
-            f"time {where} is that of the failure", is_between, exact=True, source="two queries around it"
+            f"time {where} matches the failure", is_between, exact=True, source="two queries around it"
         )
 
 

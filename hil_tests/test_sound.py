@@ -163,6 +163,26 @@ def test_peak_and_recording_are_right_for_each_level(device: Device, modes: Mode
     device.sound(reset=True)
 
 
+@pytest.mark.boards("hardware", "virtual", needs="the I2S driver; QEMU builds simulate it")
+@pytest.mark.requirement("ROB-02")
+def test_dead_microphone_leaves_time_for_other_tasks(device: Device, modes: Modes, measure: Measure) -> None:
+    """Makes all reads of the microphone fail at once. The capture task has a higher priority than the console, which
+    must still answer."""
+    modes.to(VOICE)
+    device.fail_call("i2s_channel_read", count=ENDLESS)
+    before = device.recording()
+    after = poll(
+        device.recording, lambda heard: heard.read_errors >= before.read_errors + 50, "50 failed reads"
+    )
+    device.fail_call(off=True)
+    per_s = (after.read_errors - before.read_errors) * 1000 / (after.time_ms - before.time_ms)
+    measure("failed reads", per_s, "/s", max=PAUSED_READS_PER_S, source="a pause of 10 ms after each")
+    measure("samples after it", modes.record(0.1), min=1_600, source="the microphone is back")
+
+
+ENDLESS = 1_000_000
+PAUSED_READS_PER_S = 110
+"""Reads per second with a pause of 10 ms after each, with a tolerance of a tick of 1 ms."""
 FAILED_READS = 20
 
 

@@ -655,6 +655,37 @@ def test_duration_is_within_its_limit(device: Device, modes: Modes, measure: Mea
     device.ledger()  # for the report's chart of the transition
 
 
+@pytest.mark.requirement("TRN-05", "TRN-07")
+def test_failed_change_is_reported_with_its_own_figures(
+    device: Device, modes: Modes, measure: Measure
+) -> None:
+    """Makes changes fail, first for lack of memory and then for another reason. The second report must have no figure
+    of the first, and mode.get must report the failed change, not the last successful one."""
+    modes.warm_up()
+    for cause in ("memory", "step"):
+        start = device.mark()
+        if cause == "memory":
+            device.fail("DMA", nth=3)
+        else:
+            device.fail(step="stt.start")
+        error = modes.refused(VOICE)
+        device.fail(off=True)
+        (event,) = modes.changes(start)
+        now = device.mode()
+        assert now.failed is not None
+        is_missing = bool(now.failed.missing)
+        measure(f"{cause}: bytes are missing", is_missing, exact=cause == "memory", source="the cause")
+        measure(
+            f"{cause}: missing in the event", bool(event.data["missing"]), exact=is_missing, source="mode.get"
+        )
+        name = "ESP_ERR_NO_MEM" if cause == "memory" else "ESP_FAIL"
+        measure(f"{cause}: error", error.err, exact=name, source="the cause")
+        late = now.duration_ms - event.data["duration_ms"]
+        measure(
+            f"{cause}: duration in mode.get - in the event", late, "ms", exact=0, source="the same change"
+        )
+
+
 # --- Admission ----------------------------------------------------------------------------------------------
 
 SAME_BLOCKS = 4

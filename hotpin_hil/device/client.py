@@ -471,6 +471,7 @@ class Device(Console):
         self,
         *,
         add: int | None = None,
+        remove: int | None = None,
         reset: bool = False,
         log: bool = False,
         call: str | None = None,
@@ -480,6 +481,7 @@ class Device(Console):
 
         Args:
             add: number of callbacks to register.
+            remove: number of a callback to unregister, from 0.
             reset: delete the recorded calls.
             log: the first callback also calls the manager's log and query functions.
             call: the first callback calls this function of the API, or blocks ("block").
@@ -490,7 +492,13 @@ class Device(Console):
             `can_call`: the names for `call`; `called`: the first error of these calls; `blocked`.
         """
         return self.command(
-            "mem.callbacks", add=add, reset=reset or None, log=log or None, call=call, go=go or None
+            "mem.callbacks",
+            add=add,
+            remove=remove,
+            reset=reset or None,
+            log=log or None,
+            call=call,
+            go=go or None,
         )
 
     # --- heap ---

@@ -66,6 +66,12 @@ static esp_err_t mem_callbacks(const console_request_t *request, console_reply_t
                                 recorders_registered(), (unsigned)add);
         }
     }
+    if (console_arg(request, "remove") != NULL) {
+        esp_err_t err = recorders_leave_out(console_arg_u32(request, "remove", 0));
+        if (err != ESP_OK) {
+            return console_fail(reply, err, "callback %s is not registered", console_arg(request, "remove"));
+        }
+    }
     if (console_arg(request, "log") != NULL) {
         callback_calls_log();
     }
@@ -81,9 +87,10 @@ static esp_err_t mem_callbacks(const console_request_t *request, console_reply_t
 }
 
 static const console_command_t COMMANDS[] = {
-    {"mem.callbacks", "[add=N] [reset=1] [log=1] [call=TEXT] [go=1]", mem_callbacks,
-     "list recorded callback calls; register callbacks that record them (log=1: the first also logs and "
-     "queries; call=: it makes this call; go=1: unblock it)"},
+    {"mem.callbacks", "[add=N] [remove=N] [reset=1] [log=1] [call=TEXT] [go=1]", mem_callbacks,
+     "list recorded callback calls; register callbacks that record them (remove=: unregister one of them; "
+     "log=1: the "
+     "first also logs and queries; call=: it makes this call; go=1: unblock it)"},
 };
 
 const console_group_t CMD_CALLBACKS = CONSOLE_GROUP(COMMANDS);

@@ -74,6 +74,16 @@ void recorders_remove_newest(uint32_t count)
     }
 }
 
+esp_err_t recorders_leave_out(unsigned n)
+{
+    if (n >= s_registered) {
+        return ESP_ERR_INVALID_ARG;
+    }
+    esp_err_t err = memory_manager_unregister_warning_callback(RECORDERS_ON_WARNING[n]);
+    esp_err_t other = memory_manager_unregister_recovery_callback(RECORDERS_ON_RECOVERY[n]);
+    return err != ESP_OK ? err : other;
+}
+
 void recorders_clear(void)
 {
     recorders_remove_newest(s_registered);

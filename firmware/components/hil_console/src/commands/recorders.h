@@ -29,6 +29,8 @@ esp_err_t recorders_register(unsigned n);
 /** Registers the next recorder. */
 esp_err_t recorders_add(void);
 void recorders_remove_newest(uint32_t count);
+/** Unregisters both callbacks of recorder `n`, which leaves a gap in the lists. */
+esp_err_t recorders_leave_out(unsigned n);
 /** Removes all recorders and forgets their calls. */
 void recorders_clear(void);
 /** @return number of recorders that recorders_add() registered */

@@ -124,7 +124,7 @@ def test_unusual_use_of_each_memory_type_is_warned_of(
         source="the usual use is the free memory",
     )
     start = device.mark()
-    heaps.leave(memory, threshold - SMALLEST_STEP)
+    heaps.leave(memory, memory.reachable(threshold - SMALLEST_STEP))
     warned = monitor.warning(start, f"{memory.warning}_LOW").data["threshold"]
     measure("threshold of the warning", warned, "B", exact=threshold, source="mem.adapt")
 

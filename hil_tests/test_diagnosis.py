@@ -168,7 +168,8 @@ def test_no_mem_of_a_driver_shows_in_ledger_and_failed_allocation(
 @pytest.mark.needs("camera")
 @pytest.mark.requirement("DIAG-01")
 def test_no_mem_of_the_camera_is_reported_as_such(device: Device, modes: Modes, measure: Measure) -> None:
-    """Makes the camera driver's first allocation of each memory type fail. The driver returns ESP_FAIL then."""
+    """Makes the camera driver's first allocation of each memory type fail, for which the driver returns different
+    errors."""
     modes.warm_up()
     for caps in ("SPIRAM", "DMA"):
         modes.to(VOICE)

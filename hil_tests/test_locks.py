@@ -16,13 +16,13 @@ from fixtures.measure import Measure
 from fixtures.memory import Monitor
 from fixtures.modes import CAMERA, VOICE, Modes
 from fixtures.poll import poll
-from hotpin_hil.device import Device, DeviceError
+from hotpin_hil.device import Device, DeviceError, budgets
 
 HOLD_MS = 12_000
 STATE_TIMEOUT_MS = 10_000
 """CONFIG_HOTPIN_STATE_LOCK_TIMEOUT_MS."""
-REPLY_MS = 50
-"""Tolerance in ms for the log lines between the end of a change and its event."""
+OUTPUT_WAIT_MS = 500
+"""Tolerance in ms: the event may have to wait for output that is already being written."""
 IN_PROGRESS = "a mode change is in progress"
 """Reason that commands report while the drivers are locked."""
 INTERVAL_MS = 500
@@ -84,15 +84,16 @@ def test_duration_of_a_change_includes_the_wait_for_the_drivers(
     device.hold_lock("drivers", BRIEF_MS)
     poll(device.resources, lambda state: not state.drivers_free, "the held lock")
     asked_ms = int(device.command("mode.set", to=VOICE)["t"])
-    event = device.wait_event("mode", 2 * BRIEF_MS / 1000, since=start)
+    event = device.wait_event("mode", BRIEF_MS / 1000 + budgets.MODE_S, since=start)
     waited_ms = event.t_ms - asked_ms
     measure(
         "from the reply to the event - reported duration",
         waited_ms - event.data["duration_ms"],
         "ms",
-        max=REPLY_MS,
+        max=OUTPUT_WAIT_MS,
         source="the request comes before its reply",
     )
+    measure("duration", event.data["duration_ms"], "ms", min=BRIEF_MS // 2, source="most of the hold")
 
 
 LONGEST_MS = 20_000

@@ -394,9 +394,7 @@ def test_failed_allocation_has_the_time_of_its_failure(
     for where, time_ms in reported.items():
         is_between = before <= time_ms <= after
         print(f"time {where}: {time_ms} ms, between {before} and {after} ms")
-        measure(
-            f"time {where} matches the failure", is_between, exact=True, source="two queries around it"
-        )
+        measure(f"time {where} matches the failure", is_between, exact=True, source="two queries around it")
 
 
 @pytest.mark.requirement("MON-04")

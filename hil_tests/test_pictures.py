@@ -50,7 +50,9 @@ def test_padded_frame_is_valid(device: Device, measure: Measure) -> None:
     """Adds zeros after a frame's end marker, as sensors do."""
     device.fail_call("esp_camera_fb_get", frame="padded", count=ALL)
     frame = device.capture()
+    padded = device.fail_call()["failed"]
     device.fail_call(off=True)
+    measure("padded frames", padded, min=1, source="sys.fail")
     measure("picture", frame.soi and frame.eoi, exact=True, source="JPEG: bytes after the end do not count")
 
 

@@ -184,10 +184,11 @@ def test_drivers_stay_locked_after_the_stream_was_closed_for_a_mode(
         device.set_mode(CAMERA, wait=False)
         device.wait_event("mem.reclaimed", since=start)
         drivers = device.resources().drivers_free
-        while device.mode().mode != CAMERA:
+        while (now := device.mode()).busy and now.mode != CAMERA:
             free.append(drivers)
             drivers = device.resources().drivers_free
     print(f"drivers free during the change: {free}")
+    measure("readings during the change", len(free), min=1, source="sys.resources, mode.get")
     measure("drivers free during the change", any(free), exact=False, source="state_manager.h")
     measure("mode", modes.settled().mode, exact=CAMERA, source="the request")
 

@@ -10,10 +10,11 @@ import pytest
 from fixtures.measure import Measure
 from fixtures.modes import VOICE, Modes
 from hotpin_hil.analysis.conservation import differences, memory_names
-from hotpin_hil.device import Device, DeviceError
+from hotpin_hil.device import Device, DeviceError, budgets
 
 REFUSED = {
     # command line: the key and value that the error message must name, or the error code
+    "audio.tap reset=1 sample=65536": "sample=65536",
     "bench.run what=log n=129": "n=129",
     "heap.fail caps=DMA": "nth=",
     "heap.fail caps=DMA nth=0": "nth=0",
@@ -195,7 +196,7 @@ REASONS = {
         "(delete it with mem.pool off=1)",
         "mem.priority work=3 under=4": "ESP_ERR_INVALID_STATE: the worker is already running "
         "(stop it with mem.priority off=1)",
-        "log.load tasks=1": "ESP_ERR_INVALID_STATE: 1 tasks are already logging (stop them with log.load stop=1)",
+        "log.load tasks=1": "ESP_ERR_INVALID_STATE: 1 task(s) already logging (stop with log.load stop=1)",
         "mem.reclaim caps=SPIRAM add=more": f"ESP_ERR_NO_MEM: all {RECLAIMERS_MAX} slots are in use (remove the "
         "reclaimers with mem.reclaim off=1)",
         "mem.reclaim caps=SPIRAM watch=9": f"ESP_ERR_NO_MEM: {WATCHED_MAX} kinds of allocations are already watched",
@@ -216,5 +217,5 @@ def test_refused_request_says_why(
     for line, reason in REASONS[state].items():
         name, *words = line.split(" ")
         with pytest.raises(DeviceError) as refused:
-            device.command(name, **dict(word.split("=", 1) for word in words))
+            device.command(name, timeout_s=budgets.MODE_S, **dict(word.split("=", 1) for word in words))
         measure(line, f"{refused.value.err}: {refused.value.msg}", exact=reason, source="PROTOCOL.md §3")

@@ -128,6 +128,7 @@ SETTLE_MS = 200
 """CONFIG_HOTPIN_AUDIO_SETTLE_MS."""
 
 
+@pytest.mark.boards("hardware", "virtual", needs="the I2S driver; QEMU builds simulate it")
 @pytest.mark.requirement("TRN-01")
 def test_recording_begins_after_the_microphone_has_settled(
     device: Device, modes: Modes, measure: Measure

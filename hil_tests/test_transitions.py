@@ -705,8 +705,6 @@ class Shortage:
     """Free bytes left in the scarce memory."""
     split: int = 0
     """Size of each free piece."""
-    first: int = 1
-    """Number of the first block of this size among the blocks of its name."""
 
 
 SHORTAGES = {
@@ -715,7 +713,7 @@ SHORTAGES = {
     "voice_task": Shortage(VOICE, "STT task", 8_192, leave=90_000, split=6_000),
     "camera_sum": Shortage(CAMERA, "camera DMA", 32_768, leave=30_000),
     "camera_block": Shortage(CAMERA, "camera DMA", 32_768, leave=90_000, split=8_000),
-    "camera_frame": Shortage(CAMERA, "camera frame", 61_440 + 32, leave=60_000, first=4),
+    "camera_frame": Shortage(CAMERA, "camera frame", 61_440 + 32, leave=60_000),
 }
 
 
@@ -773,7 +771,7 @@ def test_memory_shortage_is_detected_before_any_step(
         held.append(heaps.split(memory, block=shortage.split))
     then, regions_then, ledger_then = device.mode(), device.regions(), device.ledger()
     samples_then = device.recording().samples
-    number = shortage.first + (device.place(memory.caps, [shortage.missing] * SAME_BLOCKS).placed or 0)
+    number = 1 + (device.place(memory.caps, [shortage.missing] * SAME_BLOCKS).placed or 0)
 
     start = device.mark()
     error = modes.refused(shortage.to)
@@ -793,7 +791,7 @@ def test_memory_shortage_is_detected_before_any_step(
         "log names the block by its number",
         f": {shortage.block} block {number}, {shortage.missing} bytes," in said,
         exact=True,
-        source=f"mem.place finds room for {number - shortage.first} such blocks: {said}",
+        source=f"mem.place finds room for {number - 1} such blocks: {said}",
     )
     now = device.mode()
     assert now.failed is not None

@@ -242,7 +242,8 @@ class Device(Console):
         Returns:
             The longest time that one call blocked its task on the board, in µs.
         """
-        return int(self.command("mem.log", context=context, count=count)["held_us"])
+        timeout_s = budgets.REPLY_S if count is None else budgets.SLOW_REPLY_S
+        return int(self.command("mem.log", timeout_s=timeout_s, context=context, count=count)["held_us"])
 
     def monitor(self, *, start: int | None = None, stop: bool = False) -> Monitor:
         """Start monitoring with an interval in ms, stop it, or read its state (no arguments)."""

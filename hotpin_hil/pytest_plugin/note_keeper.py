@@ -43,7 +43,7 @@ NOTES_KEY = pytest.StashKey[BoardNotes]()
 NO_MEMORY = "ESP_ERR_NO_MEM"
 INTERNAL, PSRAM = "INTERNAL,8BIT", "SPIRAM"
 """Capabilities of the heaps drawn after a memory shortage."""
-PSRAM_BLOCKS = ("camera frame", "STT ring")
+PSRAM_BLOCKS = ("camera frame", "camera PSRAM", "STT ring")
 """Names of the blocks that modes allocate in PSRAM (mode_admission.c)."""
 MALLOC_CAP_SPIRAM = 1 << 10
 """esp_heap_caps.h"""

@@ -562,7 +562,6 @@ def test_every_value_reason_explains_a_recorded_difference_or_is_listed_here(
         "one-map-for-both-images",
         "page-around-entries",
         "phase-of-the-hold",
-        "pieces-of-sound",
         "pieces-around-nvs",
         "pointer-size",
         "pointer-size-of-extensions",

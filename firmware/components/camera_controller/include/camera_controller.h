@@ -75,10 +75,14 @@ esp_err_t camera_controller_capture(camera_frame_info_t *out);
 const size_t *camera_controller_blocks(size_t *count);
 
 /**
- * @brief Sizes in bytes of the free blocks from which the heap serves the driver's requests for PSRAM, in
- * their order, for an admission check with CAMERA_FRAME_CAPS. The frame is the last.
+ * @brief Sizes in bytes of the small blocks before the frame that the heap serves from PSRAM, for an
+ * admission check with CAMERA_FRAME_CAPS. Without PSRAM they would come from internal memory, so the check is
+ * cautious.
  */
 const size_t *camera_controller_psram_blocks(size_t *count);
+
+/** @brief Size in bytes of the free block that the heap needs for the aligned frame, for the same check. */
+const size_t *camera_controller_frame_blocks(size_t *count);
 
 #ifdef __cplusplus
 }

@@ -23,8 +23,8 @@ static const size_t PSRAM_BLOCKS[] = {
     CAMERA_BUS_BYTES,
     CAMERA_BUS_DEVICE_BYTES,
     CAMERA_ALIGNED_NEED(CAMERA_DESCRIPTOR_BYTES, CAMERA_DESCRIPTOR_ALIGNMENT),
-    CAMERA_ALIGNED_NEED(CAMERA_FRAME_BYTES, CAMERA_FRAME_ALIGNMENT),
 };
+static const size_t FRAME_BLOCKS[] = {CAMERA_ALIGNED_NEED(CAMERA_FRAME_BYTES, CAMERA_FRAME_ALIGNMENT)};
 
 const size_t *camera_controller_blocks(size_t *count)
 {
@@ -36,6 +36,12 @@ const size_t *camera_controller_psram_blocks(size_t *count)
 {
     *count = ARRAY_SIZE(PSRAM_BLOCKS);
     return PSRAM_BLOCKS;
+}
+
+const size_t *camera_controller_frame_blocks(size_t *count)
+{
+    *count = ARRAY_SIZE(FRAME_BLOCKS);
+    return FRAME_BLOCKS;
 }
 
 static uint32_t dma_free_bytes(void)

@@ -21,7 +21,10 @@ typedef struct {
 #define PSRAM_CAPS (MALLOC_CAP_SPIRAM | MALLOC_CAP_8BIT)
 
 static const need_t CAMERA_DMA[] = {{"camera DMA", camera_controller_blocks}};
-static const need_t CAMERA_PSRAM[] = {{"camera frame", camera_controller_psram_blocks}};
+static const need_t CAMERA_PSRAM[] = {
+    {"camera PSRAM", camera_controller_psram_blocks},
+    {"camera frame", camera_controller_frame_blocks},
+};
 static const need_t VOICE_DMA[] = {{"I2S DMA", audio_driver_blocks}, {"STT task", stt_pipeline_blocks}};
 
 /** Checks that the blocks of all `needs` fit together. */

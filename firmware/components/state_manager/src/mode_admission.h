@@ -21,7 +21,8 @@ typedef struct {
  * Checks whether all blocks of the mode can be allocated together, in addition to the memory in use.
  *
  * ESP_ERR_NO_MEM: they cannot; *shortage describes the first block that does not fit. The drivers' small
- * objects (about 1 KB in total) are not checked: if they do not fit, the step that allocates them fails.
+ * internal objects (about 1 KB in total) are not checked: if they do not fit, the step that allocates them
+ * fails.
  */
 esp_err_t mode_admit(system_state_t mode, mode_shortage_t *shortage);
 

@@ -89,8 +89,7 @@ static esp_err_t mem_callbacks(const console_request_t *request, console_reply_t
 static const console_command_t COMMANDS[] = {
     {"mem.callbacks", "[add=N] [remove=N] [reset=1] [log=1] [call=TEXT] [go=1]", mem_callbacks,
      "list recorded callback calls; register callbacks that record them (remove=: unregister one of them; "
-     "log=1: the "
-     "first also logs and queries; call=: it makes this call; go=1: unblock it)"},
+     "log=1: the first also logs and queries; call=: it makes this call; go=1: unblock it)"},
 };
 
 const console_group_t CMD_CALLBACKS = CONSOLE_GROUP(COMMANDS);

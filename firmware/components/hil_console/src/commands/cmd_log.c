@@ -102,7 +102,7 @@ static esp_err_t log_load(const console_request_t *request, console_reply_t *rep
     }
     if (s_running > 0) {
         return console_fail(reply, ESP_ERR_INVALID_STATE,
-                            "%u tasks are already logging (stop them with log.load stop=1)", s_running);
+                            "%u task(s) already logging (stop with log.load stop=1)", s_running);
     }
     s_stop = false;
     s_lines = 0;

@@ -15,12 +15,16 @@
 static esp_err_t audio_tap(const console_request_t *request, console_reply_t *reply)
 {
     sound_tap_t tap;
+    uint32_t bits = console_arg_u32(request, "sample", 0);
+    if (bits > UINT16_MAX) {
+        return console_bad_argument(reply, "sample", console_arg(request, "sample"), "at most 65535");
+    }
     if (console_arg(request, "reset") != NULL) {
         sound_tap_reset();
         sound_tap_replace(NULL);
     }
     if (console_arg(request, "sample") != NULL) {
-        int16_t sample = (int16_t)console_arg_u32(request, "sample", 0);
+        int16_t sample = (int16_t)bits;
         sound_tap_replace(&sample);
     }
     sound_tap_get(&tap);

@@ -139,6 +139,7 @@ static volatile idf_frame_t s_frame;
 #define BYTES_OF_PIXELS 5
 
 camera_fb_t *__real_esp_camera_fb_get(void);
+void __real_esp_camera_fb_return(camera_fb_t *frame);
 
 static void change_height(camera_fb_t *frame)
 {
@@ -150,13 +151,18 @@ static void change_height(camera_fb_t *frame)
     }
 }
 
-static void pad(camera_fb_t *frame)
+/** @return NULL if the driver's buffer has no room for the padding */
+static camera_fb_t *pad(camera_fb_t *frame)
 {
     size_t size = frame->width * frame->height / BYTES_OF_PIXELS; /* of the driver's buffer for JPEG frames */
-    if (frame->len + PADDING <= size) {
-        memset(frame->buf + frame->len, 0, PADDING);
-        frame->len += PADDING;
+    if (frame->len + PADDING > size) {
+        held(IDF_FRAMES, -1);
+        __real_esp_camera_fb_return(frame);
+        return NULL;
     }
+    memset(frame->buf + frame->len, 0, PADDING);
+    frame->len += PADDING;
+    return frame;
 }
 
 /** Result of a failing call. For each frame, the driver sets all values that this function changes. */
@@ -173,7 +179,7 @@ static camera_fb_t *failed_frame(void)
     case IDF_FRAME_END: frame->len = frame->len / 2; break;
     case IDF_FRAME_SIZE: change_height(frame); break;
     case IDF_FRAME_STALE: frame->timestamp = (struct timeval){0}; break;
-    case IDF_FRAME_PADDED: pad(frame); break;
+    case IDF_FRAME_PADDED: return pad(frame);
     default: break;
     }
     return frame;

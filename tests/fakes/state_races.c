@@ -552,6 +552,11 @@ const size_t *camera_controller_psram_blocks(size_t *count)
 {
     return one_block(count);
 }
+
+const size_t *camera_controller_frame_blocks(size_t *count)
+{
+    return one_block(count);
+}
 const size_t *audio_driver_blocks(size_t *count)
 {
     return one_block(count);

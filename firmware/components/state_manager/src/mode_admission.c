@@ -21,10 +21,10 @@ typedef struct {
 #define PSRAM_CAPS (MALLOC_CAP_SPIRAM | MALLOC_CAP_8BIT)
 
 static const need_t CAMERA_DMA[] = {{"camera DMA", camera_controller_blocks}};
-static const need_t CAMERA_FRAME[] = {{"camera frame", camera_controller_frame_blocks}};
+enum { SMALL_BLOCKS, FRAME };
 static const need_t CAMERA_PSRAM[] = {
-    {"camera PSRAM", camera_controller_psram_blocks},
-    {"camera frame", camera_controller_frame_blocks},
+    [SMALL_BLOCKS] = {"camera PSRAM", camera_controller_psram_blocks},
+    [FRAME] = {"camera frame", camera_controller_frame_blocks},
 };
 static const need_t VOICE_DMA[] = {{"I2S DMA", audio_driver_blocks}, {"STT task", stt_pipeline_blocks}};
 
@@ -77,7 +77,7 @@ static esp_err_t admit_drivers(system_state_t mode, mode_shortage_t *shortage)
     if (mode == SYSTEM_STATE_CAMERA_STANDBY) {
         esp_err_t err = admit(NEEDS(CAMERA_DMA), DMA_CAPS, shortage);
         if (err == ESP_OK) { /* alone first, so that a missing frame is not reported as a smaller block */
-            err = admit(NEEDS(CAMERA_FRAME), PSRAM_CAPS, shortage);
+            err = admit(&CAMERA_PSRAM[FRAME], 1, PSRAM_CAPS, shortage);
         }
         return err == ESP_OK ? admit(NEEDS(CAMERA_PSRAM), PSRAM_CAPS, shortage) : err;
     }

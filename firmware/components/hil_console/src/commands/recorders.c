@@ -65,23 +65,23 @@ esp_err_t recorders_add(void)
     return err;
 }
 
+static esp_err_t unregister(unsigned n)
+{
+    esp_err_t err = memory_manager_unregister_warning_callback(RECORDERS_ON_WARNING[n]);
+    esp_err_t other = memory_manager_unregister_recovery_callback(RECORDERS_ON_RECOVERY[n]);
+    return err != ESP_OK ? err : other;
+}
+
 void recorders_remove_newest(uint32_t count)
 {
     while (count-- > 0) {
-        s_registered--;
-        memory_manager_unregister_warning_callback(RECORDERS_ON_WARNING[s_registered]);
-        memory_manager_unregister_recovery_callback(RECORDERS_ON_RECOVERY[s_registered]);
+        unregister(--s_registered);
     }
 }
 
 esp_err_t recorders_leave_out(unsigned n)
 {
-    if (n >= s_registered) {
-        return ESP_ERR_INVALID_ARG;
-    }
-    esp_err_t err = memory_manager_unregister_warning_callback(RECORDERS_ON_WARNING[n]);
-    esp_err_t other = memory_manager_unregister_recovery_callback(RECORDERS_ON_RECOVERY[n]);
-    return err != ESP_OK ? err : other;
+    return n < s_registered ? unregister(n) : ESP_ERR_INVALID_ARG;
 }
 
 void recorders_clear(void)

@@ -227,7 +227,7 @@ SWITCHES = """
 import re
 
 # The firmware may print more lines before the reset's banner.
-START = re.compile(rb"rst:0x1 .*?ready", re.DOTALL)
+START = re.compile(rb"rst:0x1 .*?firmware ready", re.DOTALL)
 
 def test_power(dut, power):
     dut.expect(START)
@@ -266,12 +266,12 @@ import pytest
 
 def test_both(dut):
     for board in dut:
-        board.expect("ready")
+        board.expect("firmware ready")
     assert dut[0].serial.port != dut[1].serial.port
 
 @pytest.mark.parametrize("count", [1, 3], indirect=True)
 def test_count_of_its_own(dut):
-    dut.expect("ready")
+    dut.expect("firmware ready")
 """
 
 

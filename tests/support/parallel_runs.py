@@ -25,7 +25,7 @@ folder = Path(os.environ["FOLDER"])
 
 @pytest.mark.parametrize("number", range(int(os.environ["TESTS"])))
 def test_has_its_board(dut, request, number):
-    dut.expect("ready")
+    dut.expect("firmware ready")  # "ready" alone is also in esptool's "already in flash"
     board = board_of(request.config)
     mark = folder / f"has-{os.environ['RUN']}-{number}"
     mark.with_suffix(".part").write_text(f"{board.port} {os.getpid()}")

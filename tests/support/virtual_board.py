@@ -47,7 +47,7 @@ int main(int argc, char **argv)
     if (read(fd, rtc, 8) == 8) {
         for (int i = 0; i < 8; i++) printf("%s%02x", i ? "" : "rtc ", (unsigned char)rtc[i]);
     }
-    printf("\nready\n");
+    printf("\nfirmware ready\n");
     for (;;) {
         ssize_t n = read(0, line, sizeof line - 1);
         if (n <= 0) return 0;

@@ -115,13 +115,9 @@ def test_unusual_use_of_each_memory_type_is_warned_of(
     learned = learn(device, monitor, CAMERA)
     threshold = getattr(learned, memory.name)
     free = heaps.free(memory.caps)
-    share = (free - threshold) / free
+    distance = round(100 * (free - threshold) / free)
     measure(
-        "distance of the threshold / free",
-        share,
-        low=0.0,
-        high=0.3,
-        source="the usual use is the free memory",
+        "distance of the threshold", distance, "%", low=0, high=30, source="the usual use is the free memory"
     )
     start = device.mark()
     heaps.leave(memory, memory.reachable(threshold - SMALLEST_STEP))

@@ -104,22 +104,22 @@ STACK_OPTIONS = {
 
 
 @pytest.mark.requirement("BOOT-01")
-def test_tasks_have_the_documented_stacks_and_priorities(
+def test_tasks_have_the_documented_stacks_priorities_and_cores(
     board: BoardInUse, device: Device, modes: Modes, measure: Measure
 ) -> None:
-    """Compares the documented stacks with the configuration, and the documented tasks and priorities with the running
-    tasks: in each mode, and during playback."""
+    """Compares the documented stacks with the configuration, and the documented tasks, priorities and cores with the
+    running tasks: in each mode, and during playback. In a single-core build every task is on core 0."""
     config = config_of(board.build.folder)
     tasks = documented_tasks()
     for task, option in STACK_OPTIONS.items():
         measure(f"stack of {task}", tasks[task].stack, "B", exact=config[option], source=f"CONFIG_{option}")
     permanent = {"mem_monitor", "mem_history", "state", "hil_console"}
-    found = {CAMERA: device.priorities()}
+    found, cores = {CAMERA: device.priorities()}, {CAMERA: device.cores()}
     modes.to(VOICE)
-    found[VOICE] = device.priorities()
+    found[VOICE], cores[VOICE] = device.priorities(), device.cores()
     modes.write(tone(RATE_HZ // 8))
     device.tts_play()
-    found["playing"] = device.priorities()
+    found["playing"], cores["playing"] = device.priorities(), device.cores()
     expected = {
         CAMERA: permanent | {"cam_task"},
         VOICE: permanent | {"stt_capture"},
@@ -134,5 +134,12 @@ def test_tasks_have_the_documented_stacks_and_priorities(
                 f"{when}: priority of {name}",
                 found[when][name],
                 exact=tasks[name].priority,
+                source="firmware/README.md, Tasks",
+            )
+            documented = 0 if config["FREERTOS_UNICORE"] else tasks[name].core
+            measure(
+                f"{when}: {name} runs where documented",
+                cores[when].get(name) == documented,
+                exact=True,
                 source="firmware/README.md, Tasks",
             )

@@ -100,8 +100,8 @@ def test_core_dump_names_failed_allocations_and_warnings(
     device: Device, heaps: Heaps, read: ReadStory, names: Names, measure: Measure
 ) -> None:
     """Fills PSRAM to the critical level twice and requests blocks that really do not fit, then crashes. The core dump
-    must have the warnings, but no recovery between them, and the failed allocations; the test finds their caller in the
-    ELF file."""
+    must have the warnings, but no recovery between them, and the failed allocations; the test finds their callers in
+    the ELF file."""
     monitor = Monitor(device)
     monitor.start(INTERVAL_MS)
     start = device.mark()
@@ -127,7 +127,8 @@ def test_core_dump_names_failed_allocations_and_warnings(
         measure(f"{when}: task", row.task, exact="hil_console", source="the command's task")
         measure(f"{when}: function", row.function.startswith("heap_caps_"), exact=True, source=row.function)
         callers = names(row.frames)
-        measure(f"{when}: the caller is named", "heap_hold" in callers, exact=True, source=callers)
+        for caller in ("heap_caps_malloc", "heap_hold"):
+            measure(f"{when}: {caller}() is named", f"{caller} (" in callers, exact=True, source=callers)
     found = [(row.type, row.value, row.threshold) for row in story.warnings]
     wanted = [(event["type"], event["value"], event["threshold"]) for event in warnings]
     measure("warnings", found[-len(wanted) :] == wanted, exact=True, source="mem.warning")

@@ -15,6 +15,7 @@ import pytest
 from fixtures.measure import Measure
 from fixtures.memory import Monitor
 from fixtures.modes import CAMERA, VOICE, Modes
+from fixtures.pace import HostPace
 from fixtures.poll import poll
 from hotpin_hil.device import Device, DeviceError, budgets
 
@@ -130,6 +131,26 @@ def test_commands_wait_for_the_drivers_and_then_do_nothing(
     grown = (after.written or 0) - (before.written or 0)
     measure("bytes written", grown, "B", exact=len(PIECE), source="only the last tts.write was executed")
     device.tts_close()
+
+
+ANSWER_MS = 500
+"""Time for which the output's lock is held: long enough for a request to be sent and executed."""
+
+
+@pytest.mark.requirement("LOG-06")
+def test_records_are_numbered_in_the_order_in_which_they_are_sent(
+    device: Device, host_pace: HostPace, measure: Measure
+) -> None:
+    """Sends a request while a task holds the lock of the output. Before this task releases the lock it sends an event,
+    so the reply, which waits for the lock, must have a later number and time."""
+    start = device.mark()
+    with host_pace():
+        device.hold_lock("output", ANSWER_MS)
+        device.mode()
+    event = device.wait_event("lock", since=start)
+    reply = device.channel.records(start)[-1]
+    measure("the reply has a later number", reply.n > event.n, exact=True, source="PROTOCOL.md §2")
+    measure("and no earlier time", reply.t_ms >= event.t_ms, exact=True, source="PROTOCOL.md §2")
 
 
 @pytest.mark.requirement("MON-01")

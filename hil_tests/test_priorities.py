@@ -97,7 +97,8 @@ def test_priorities_change_with_the_critical_level(
         exact=CAPTURE_PRESSED,
         source="the same priority, read from FreeRTOS",
     )
-    device.task_priorities(off=True)
+    unregistered = device.task_priorities(off=True).unregistered
+    measure("worker unregistered under pressure", unregistered, exact=6, source="its normal priority again")
     measure("task that is unregistered", device.task_priorities().now(WORKER), exact=0, source="forgotten")
     device.task_priorities(work=6, under=2)
     now = device.task_priorities()

@@ -184,16 +184,22 @@ class Task:
 
     stack: int
     priority: int
+    core: int | None
+    """None: any."""
 
 
 def documented_tasks() -> dict[str, Task]:
     """The table of tasks in firmware/README.md, by name."""
     text = (FIRMWARE_DIR / "README.md").read_text(encoding="utf-8")
     section = text.partition("\n## Tasks\n")[2].partition("\n## ")[0]
-    rows = re.findall(r"^\| `(\w+)`[^|]*\| ([\d,+ ]+) \| (\d+) \|", section, re.MULTILINE)
+    rows = re.findall(r"^\| `(\w+)`[^|]*\| ([\d,+ ]+) \| (\d+) \| (any|\d)", section, re.MULTILINE)
     return {
-        name: Task(sum(int(part.replace(",", "")) for part in stack.split("+")), int(priority))
-        for name, stack, priority in rows
+        name: Task(
+            sum(int(part.replace(",", "")) for part in stack.split("+")),
+            int(priority),
+            None if core == "any" else int(core),
+        )
+        for name, stack, priority, core in rows
     }
 
 

@@ -110,6 +110,11 @@ class Device(Console):
         priorities: dict[str, int] = self.command("sys.tasks")["priorities"]
         return priorities
 
+    def cores(self) -> dict[str, int]:
+        """Core of each task that is pinned to one, by name; of the same tasks as `priorities`."""
+        cores: dict[str, int] = self.command("sys.tasks")["cores"]
+        return cores
+
     def hold_lock(self, what: str, ms: int) -> None:
         """After the reply, have a task hold the lock of the drivers or of the output for `ms` of board time."""
         self.command("sys.lock", what=what, ms=ms)

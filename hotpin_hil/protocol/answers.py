@@ -527,6 +527,8 @@ class TaskPriorities:
     waited_ms: int = 0
     lowest: int = 0
     """The worker's lowest priority while the console waited for its mutex."""
+    unregistered: int = 0
+    """The worker's priority after it was unregistered."""
 
     def now(self, name: str) -> int:
         """Current priority of a task; 0 (reserved for the idle task) if it is not registered or has ended."""

@@ -781,6 +781,11 @@ TaskHandle_t xTaskGetCurrentTaskHandleForCore(BaseType_t xCoreID)
     return native_task_handle(s_current);
 }
 
+BaseType_t xTaskGetCoreID(TaskHandle_t xTask)
+{
+    return configNUMBER_OF_CORES > 1 ? task_of(xTask, __func__)->core : 0;
+}
+
 uint8_t *pxTaskGetStackStart(TaskHandle_t xTask)
 {
     return task_of(xTask, __func__)->stack;

@@ -18,6 +18,7 @@ extern "C" {
 #endif
 
 TaskHandle_t xTaskGetCurrentTaskHandleForCore(BaseType_t xCoreID);
+BaseType_t xTaskGetCoreID(TaskHandle_t xTask);
 uint8_t *pxTaskGetStackStart(TaskHandle_t xTask);
 
 void vQueueDeleteWithCaps(QueueHandle_t xQueue);

@@ -141,6 +141,7 @@ static esp_err_t mem_priority(const console_request_t *request, console_reply_t 
     if (console_arg(request, "off") != NULL) {
         memory_priority_unregister(&s_entry);
         if (s_worker != NULL) {
+            console_u32(reply, "unregistered", (uint32_t)uxTaskPriorityGet(s_worker));
             end_worker();
         }
     } else if (console_arg(request, "work") != NULL) {

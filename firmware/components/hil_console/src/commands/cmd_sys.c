@@ -11,6 +11,7 @@
 #include "console_snapshots.h"
 #include "esp_system.h"
 #include "freertos/FreeRTOS.h"
+#include "freertos/idf_additions.h"
 #include "freertos/task.h"
 #include "memory_manager.h"
 #include "number_format.h"
@@ -31,27 +32,46 @@ static esp_err_t sys_info(const console_request_t *request, console_reply_t *rep
     return ESP_OK;
 }
 
-static void add_priority(console_reply_t *reply, const char *name)
+static const char *const PERMANENT[] = {"mem_monitor", "mem_history", "state", "hil_console"};
+static const char *const OF_A_MODE[] = {"stt_capture", "tts_playback", "cam_task"};
+
+typedef void (*add_figure_t)(console_reply_t *reply, const char *name, TaskHandle_t task);
+
+static void add_unused_stack(console_reply_t *reply, const char *name, TaskHandle_t task)
 {
-    TaskHandle_t task = xTaskGetHandle(name);
-    if (task != NULL) {
-        console_u32(reply, name, (uint32_t)uxTaskPriorityGet(task));
+    console_u32(reply, name, (uint32_t)uxTaskGetStackHighWaterMark(task));
+}
+
+static void add_priority(console_reply_t *reply, const char *name, TaskHandle_t task)
+{
+    console_u32(reply, name, (uint32_t)uxTaskPriorityGet(task));
+}
+
+static void add_core(console_reply_t *reply, const char *name, TaskHandle_t task)
+{
+    BaseType_t core = xTaskGetCoreID(task);
+    if (core != tskNO_AFFINITY) {
+        console_u32(reply, name, (uint32_t)core);
     }
 }
 
-static void add_priorities(console_reply_t *reply)
+static void add_figures(console_reply_t *reply, const char *const names[], size_t count, add_figure_t add)
 {
-    static const char *const PERMANENT[] = {"mem_monitor", "mem_history", "state", "hil_console"};
-    static const char *const OF_A_MODE[] = {"stt_capture", "tts_playback", "cam_task"};
-    console_object_begin(reply, "priorities");
-    for (size_t i = 0; i < ARRAY_SIZE(PERMANENT); i++) {
-        add_priority(reply, PERMANENT[i]);
+    for (size_t i = 0; i < count; i++) {
+        TaskHandle_t task = xTaskGetHandle(names[i]);
+        if (task != NULL) {
+            add(reply, names[i], task);
+        }
     }
+}
+
+static void add_tasks(console_reply_t *reply, const char *key, add_figure_t add)
+{
+    console_object_begin(reply, key);
+    add_figures(reply, PERMANENT, ARRAY_SIZE(PERMANENT), add);
     /* While this task holds the lock, no driver ends its task. */
     if (state_manager_lock(SYSTEM_STATE_ANY, 0) == ESP_OK) {
-        for (size_t i = 0; i < ARRAY_SIZE(OF_A_MODE); i++) {
-            add_priority(reply, OF_A_MODE[i]);
-        }
+        add_figures(reply, OF_A_MODE, ARRAY_SIZE(OF_A_MODE), add);
         state_manager_unlock();
     }
     console_container_end(reply);
@@ -59,19 +79,13 @@ static void add_priorities(console_reply_t *reply)
 
 static esp_err_t sys_tasks(const console_request_t *request, console_reply_t *reply)
 {
-    /* Permanent tasks only: the handle of any other task could become stale. */
-    static const char *const NAMES[] = {"mem_monitor", "mem_history", "state", "hil_console"};
     (void)request;
     console_u32(reply, "tasks", (uint32_t)uxTaskGetNumberOfTasks());
     console_object_begin(reply, "stack_unused");
-    for (size_t i = 0; i < ARRAY_SIZE(NAMES); i++) {
-        TaskHandle_t task = xTaskGetHandle(NAMES[i]);
-        if (task != NULL) {
-            console_u32(reply, NAMES[i], (uint32_t)uxTaskGetStackHighWaterMark(task));
-        }
-    }
+    add_figures(reply, PERMANENT, ARRAY_SIZE(PERMANENT), add_unused_stack);
     console_container_end(reply);
-    add_priorities(reply);
+    add_tasks(reply, "priorities", add_priority);
+    add_tasks(reply, "cores", add_core);
     return ESP_OK;
 }
 
@@ -95,8 +109,11 @@ static void hold_drivers(void *arg)
 
 static void hold_output(void *arg)
 {
+    telemetry_record_t record;
     telemetry_lock();
     vTaskDelay(pdMS_TO_TICKS((uintptr_t)arg));
+    telemetry_event_begin(&record, telemetry_scratch(), TELEMETRY_SCRATCH_SIZE, "lock");
+    telemetry_send(&record);
     telemetry_unlock();
     s_is_held = false;
     vTaskDelete(NULL);
@@ -186,7 +203,8 @@ static esp_err_t sys_last(const console_request_t *request, console_reply_t *rep
 
 static const console_command_t COMMANDS[] = {
     {"sys.info", "", sys_info, "identity of the board and the build"},
-    {"sys.tasks", "", sys_tasks, "number of tasks, the unused stack of the permanent ones, priorities"},
+    {"sys.tasks", "", sys_tasks,
+     "number of tasks, the unused stack of the permanent ones, priorities, cores"},
     {"sys.lock", "what=drivers|output ms=N", sys_lock,
      "let a task hold the drivers' lock or the output lock, at most 20 s"},
     {"sys.reboot", "", sys_reboot, "restart"},
